@@ -1,0 +1,581 @@
+"""Settings: one TOML file under the environment under the command line, checked whole before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.domain.durations import format_duration, parse_duration
+from app.domain.errors import SettingsError
+
+PREFIX = "BPJS_SMS_"
+CONFIG_VARIABLE = "BPJS_SMS_CONFIG"
+SEARCHED = (Path("bpjs-sms.toml"), Path("/etc/bpjs-sms/bpjs-sms.toml"))
+MASKED = "********"
+_BY_FILE = ("database", "lanes")
+"""May hold secrets and have no key for a file of their own, so `BPJS_SMS_…_FILE` names one."""
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        return parse_duration(value)
+    if isinstance(value, timedelta):
+        if value < timedelta():
+            raise ValueError("must not be negative")
+        return value
+    raise ValueError('must be text with a unit: "20s", "10m", "1h30m"')
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Text = Annotated[str, Field(min_length=1)]
+OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Server(_Section):
+    """Where HTTP is served. Sizes in bytes: `max_body` of a check, `max_batch` of a batch's file."""
+
+    host: Text = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    max_body: int = Field(default=1_048_576, ge=1024)
+    max_batch: int = Field(default=33_554_432, ge=1024)
+    open_metrics: bool = False
+
+
+class Sealing(_Section):
+    keys_file: Path = Path("bpjs-sms.keys")
+
+
+class LaneSettings(_Section):
+    """One modem with one SIM. `port` is any pyserial URL, or `auto` with `iccid` or `usb`; a cap of 0 is none."""
+
+    name: Text
+    port: Text
+    baud: int = Field(default=115200, ge=300)
+    pin: OptionalSecret = None
+    pin_file: OptionalPath = None
+    iccid: OptionalText = None
+    usb: OptionalText = None
+    pace: Duration = timedelta(seconds=20)
+    per_hour: int = Field(default=60, ge=0)
+    per_day: int = Field(default=200, ge=0)
+    status_reports: bool = True
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
+            raise ValueError(
+                "may hold lower case letters, digits and hyphens between them: write for example xl-1"
+            )
+        return name
+
+    @field_validator("pin")
+    @classmethod
+    def _pin(cls, pin: SecretStr | None) -> SecretStr | None:
+        if pin is not None:
+            _check_pin(pin.get_secret_value())
+        return pin
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.port == "auto" and not (self.iccid or self.usb):
+            raise ValueError(
+                'has port = "auto", which needs iccid = "…" of its SIM or usb = "1-1.2" of its socket'
+            )
+        if self.pin is not None and self.pin_file is not None:
+            raise ValueError("has pin and pin_file: keep one, better pin_file")
+        return self
+
+    def read_pin(self) -> str | None:
+        """The SIM's PIN, from `pin` or the file; None without one. SettingsError for a file that holds none."""
+        if self.pin is not None:
+            return self.pin.get_secret_value()
+        if self.pin_file is None:
+            return None
+        pin = _read_secret(self.pin_file, f"pin_file of lane {self.name}")
+        try:
+            _check_pin(pin)
+        except ValueError as error:
+            raise SettingsError(f"The PIN in {self.pin_file} (lane {self.name}) {error}.") from None
+        return pin
+
+
+class ServiceOverride(_Section):
+    """What the operator sets otherwise than a service's file; None leaves the file's word."""
+
+    timeout: Duration | None = None
+    late: Duration | None = None
+    settle: Duration | None = None
+    require_evidence: Literal["any", "echo"] | None = None
+    enabled: bool | None = None
+    ask_again: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.timeout is not None and self.timeout <= timedelta():
+            raise ValueError('has timeout = "0s": no answer could ever come in time, write for example "5m"')
+        if self.timeout is not None and self.late is not None and self.late < self.timeout:
+            raise ValueError(
+                f'has late = "{format_duration(self.late)}", less than timeout = "{format_duration(self.timeout)}": '
+                "write a late that is at least as long, for late answers come after the timeout"
+            )
+        return self
+
+
+class Webhooks(_Section):
+    allow_private: bool = False
+
+
+class Phone(_Section):
+    """Answering people who text our SIMs. `per_day` is how often one number may ask."""
+
+    enabled: bool = False
+    open: bool = False
+    per_day: int = Field(default=10, ge=1)
+
+
+class Client(_Section):
+    """The gateway that `check`, `batch`, `lanes`, `messages` and `phone` talk to."""
+
+    url: Text = "http://127.0.0.1:8000"
+    key: OptionalSecret = None
+    key_file: OptionalPath = None
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        if not re.match(r"https?://[^/]", url):
+            raise ValueError("must begin with http:// or https:// and name a host")
+        return url.rstrip("/")
+
+    def read_key(self) -> str | None:
+        """The key, from `key` or the file; None without one. SettingsError for a file that cannot be read."""
+        if self.key is not None:
+            return self.key.get_secret_value()
+        return None if self.key_file is None else _read_secret(self.key_file, "client.key_file")
+
+
+class Retention(_Section):
+    texts: Duration = timedelta(days=30)
+    records: Duration = timedelta(days=365)
+
+
+class Log(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    as_json: bool = Field(default=False, alias="json")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Built by `load_settings`; by itself it holds the defaults and reads nothing."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", populate_by_name=True
+    )
+
+    database: Text = "sqlite:///bpjs-sms.db"
+    services: OptionalPath = Path("services.d")
+    server: Server = Server()
+    sealing: Sealing = Sealing()
+    lanes: tuple[LaneSettings, ...] = ()
+    service: dict[str, ServiceOverride] = Field(default_factory=dict)
+    webhooks: Webhooks = Webhooks()
+    phone: Phone = Phone()
+    client: Client = Client()
+    retention: Retention = Retention()
+    log: Log = Log()
+
+    @field_validator("lanes")
+    @classmethod
+    def _lanes(cls, lanes: tuple[LaneSettings, ...]) -> tuple[LaneSettings, ...]:
+        names = [lane.name for lane in lanes]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"has the name {', '.join(twice)} more than once: give every lane its own")
+        return lanes
+
+    @field_validator("database")
+    @classmethod
+    def _database(cls, url: str) -> str:
+        if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("must be sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME")
+        return url
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)  # load_settings merges the others, for it says where each value came from
+
+    def overrides(self) -> dict[str, dict[str, Any]]:
+        """What `[service.NAME]` sets, by service; durations as timedelta."""
+        return {name: override.model_dump(exclude_none=True) for name, override in self.service.items()}
+
+
+def load_settings(
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """The settings in force: overrides over the environment over the first TOML file found. All faults in one SettingsError.
+
+    Relative paths are taken from the TOML file's folder, without one from the current folder; a missing folder of services is None.
+    """
+    environ = os.environ if environ is None else environ
+    file = find_config(config, environ)
+    base = (file.parent if file else Path()).absolute()
+    written = _read_toml(file) if file else {}
+    faults: list[str] = []
+    surrounding, names = _read_environment(environ, base, faults)
+    merged = _over(_over(written, surrounding), overrides or {})
+    origins = [(path, f"{name} (environment)") for path, name in names.items()]
+    origins += [(path, "command line") for path in _leaves(overrides or {})]
+    try:
+        settings = Settings(**merged)
+    except ValidationError as error:
+        faults += [_sentence(fault, origins, file) for fault in error.errors(include_url=False)]
+        settings = Settings()
+    if not faults and settings.services is not None and (base / settings.services).is_file():
+        faults.append(
+            f"{_origin(('services',), origins, file)}: services = {str(settings.services)!r} is a file, write a folder"
+        )
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return _with_absolute_paths(settings, base)
+
+
+def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The TOML file in force, None where there is none. SettingsError when one was named that is not there."""
+    for named, by in ((config, "--config"), (environ.get(CONFIG_VARIABLE), CONFIG_VARIABLE)):
+        if named:
+            if not Path(named).is_file():
+                raise SettingsError(
+                    f"{by} names {named}, and there is no such file. Write it, or name another."
+                )
+            return Path(named)
+    return next((file for file in SEARCHED if file.is_file()), None)
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """The settings as plain values under their written names, durations as text, secrets masked, unset ones left out."""
+    plain: dict[str, Any] = _plain(settings.model_dump(exclude_none=True, by_alias=True))
+    plain["database"] = re.sub(r"(://[^:/@]*:)[^@]*@", rf"\1{MASKED}@", settings.database)
+    return plain
+
+
+def merged(settings: Settings) -> str:
+    """The settings as TOML text that `load_settings` reads, but that secrets are masked."""
+    values = masked(settings)
+    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if isinstance(value, str)]
+    for key, value in values.items():
+        if key == "service":
+            for name, override in value.items():
+                lines += _table(f"[service.{_toml_key(name)}]", override)
+        elif isinstance(value, dict):
+            lines += _table(f"[{key}]", value)
+        elif isinstance(value, list):
+            for item in value:
+                lines += _table(f"[[{key}]]", item)
+    return "\n".join(lines) + "\n"
+
+
+def _check_pin(pin: str) -> None:
+    if not re.fullmatch(r"[0-9]{4,8}", pin):  # 3GPP TS 31.101 §9.5.1: four to eight digits
+        raise ValueError("must be 4 to 8 digits, in quotes")
+
+
+def _read_secret(file: Path, what: str) -> str:
+    try:
+        secret = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{what} names {file}, which cannot be read ({_reason(error)}). Write it, or name another."
+        ) from None
+    if not secret:
+        raise SettingsError(f"{what} names {file}, which is empty. Write the secret into it, on one line.")
+    return secret
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{file} cannot be read ({_reason(error)}). Correct it, or name another with --config."
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            f"{file} is not TOML: {error}. Texts stand in quotes, sections in brackets."
+        ) from None
+
+
+def _read_environment(
+    environ: Mapping[str, str], base: Path, faults: list[str]
+) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """The environment's values, and which variable each came from."""
+    values: dict[str, str] = {}
+    names: dict[tuple[str, ...], str] = {}
+    for name, value in sorted(environ.items()):
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        path = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        if len(path) == 1 and path[0].removesuffix("_file") in _BY_FILE and path[0].endswith("_file"):
+            path = (path[0].removesuffix("_file"),)
+            if PREFIX + path[0].upper() in environ:
+                faults.append(
+                    f"{name} (environment): {PREFIX}{path[0].upper()} is set too; keep one of the two"
+                )
+                continue
+            try:
+                value = _read_secret(base / value, name)
+            except SettingsError as error:
+                faults.append(error.detail)
+                continue
+        known, near = _known(path)
+        if not known:
+            faults.append(
+                f"{name} (environment) is not a setting"
+                + (f": did you mean {near}?" if near else "; unset it")
+            )
+            continue
+        if known == "section":
+            try:
+                json.loads(value)
+            except ValueError as error:
+                faults.append(f"{name} (environment) must be JSON, and is not: {error}")
+                continue
+        values[(PREFIX + "__".join(path)).lower()] = value
+        names[
+            (path[0], path[1].replace("_", "-"), *path[2:]) if path[0] == "service" and path[1:] else path
+        ] = name
+    source = EnvSettingsSource(Settings)
+    source.env_vars = values
+    found = source()
+    if isinstance(found.get("service"), dict):
+        found["service"] = {name.replace("_", "-"): override for name, override in found["service"].items()}
+    return found, names
+
+
+def _known(path: tuple[str, ...]) -> tuple[Literal["", "value", "section"], str]:
+    """Whether a variable's path is a value or a section (written as JSON); if neither, the nearest variable."""
+    here: type[BaseModel] | None = Settings
+    way: list[str] = []
+    for part in path:
+        if here is None:
+            return "", PREFIX + "__".join(way).upper()
+        inner = _fields(here)
+        if part not in inner:
+            near = difflib.get_close_matches(part, list(inner), 1)
+            return "", PREFIX + "__".join([*way, near[0], *path[len(way) + 1 :]]).upper() if near else ""
+        way.append(part)
+        here = inner[part]
+        if part == "service" and len(way) == 1 and len(path) > 1:
+            way.append(path[1])
+            return _known_override(path, way)
+    return "section" if here is not None or path == ("lanes",) else "value", ""
+
+
+def _known_override(path: tuple[str, ...], way: list[str]) -> tuple[Literal["", "value", "section"], str]:
+    if len(path) == 2:
+        return "section", ""
+    near = difflib.get_close_matches(path[2], list(_fields(ServiceOverride)), 1, 0)
+    known = path[2] in _fields(ServiceOverride) and len(path) == 3
+    return ("value", "") if known else ("", PREFIX + "__".join([*way, *near]).upper())
+
+
+def _fields(model: type[BaseModel]) -> dict[str, type[BaseModel] | None]:
+    """A model's written names, with the model of those that are sections."""
+    inner: dict[str, type[BaseModel] | None] = {}
+    for name, field in model.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        inner[field.alias or name] = models[0] if models else None
+    return inner
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = dict(below)
+    for key, value in above.items():
+        under = both.get(key)
+        both[key] = (
+            _over(under, value) if isinstance(value, Mapping) and isinstance(under, Mapping) else value
+        )
+    return both
+
+
+def _leaves(values: Mapping[str, Any], way: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*way, key))
+        else:
+            yield (*way, key)
+
+
+def _origin(loc: tuple[int | str, ...], origins: list[tuple[tuple[str, ...], str]], file: Path | None) -> str:
+    """Who said it: the last of the origins that lies on the way to `loc` or below it."""
+    for path, name in reversed(origins):
+        if path == loc[: len(path)] or loc == path[: len(loc)]:
+            return name
+    return str(file) if file else "settings"
+
+
+def _sentence(fault: Any, origins: list[tuple[tuple[str, ...], str]], file: Path | None) -> str:
+    loc: tuple[int | str, ...] = fault["loc"]
+    name = _written_name(loc)
+    secret = loc[-1:] in (("pin",), ("key",)) or loc == ("database",)
+    # A section is not repeated, and a secret never.
+    value = (
+        ""
+        if secret or isinstance(fault["input"], Mapping | BaseModel | list | tuple)
+        else f" = {_shown(fault['input'])}"
+    )
+    context = fault.get("ctx", {})
+    match fault["type"]:
+        case "extra_forbidden":
+            value, wrong = "", f"is not a setting{_nearest(loc)}"
+        case "missing":
+            value, wrong = "", f"is missing: write {loc[-1]} = …"
+        case "value_error":
+            wrong = str(context["error"])
+        case "int_type" | "int_parsing" | "int_from_float":
+            wrong = "must be a whole number"
+        case "greater_than_equal":
+            wrong = f"must be at least {context['ge']}"
+        case "less_than_equal":
+            wrong = f"must be at most {context['le']}"
+        case "bool_type" | "bool_parsing":
+            wrong = "must be true or false"
+        case "literal_error":
+            wrong = f"must be {context['expected']}"
+        case "string_too_short":
+            wrong = "must not be empty"
+        case "string_type" | "path_type":
+            wrong = "must be text, in quotes"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            wrong = "must be a section of its own" + (
+                "" if isinstance(loc[-1], int) else f": write [{name}] above its keys"
+            )
+        case "tuple_type":
+            wrong = "must be a list: write [[lanes]] above the keys of each lane"
+        case _:
+            wrong = str(fault["msg"])
+    return f"{_origin(loc, origins, file)}: {name}{value} {wrong}"
+
+
+def _written_name(loc: tuple[int | str, ...]) -> str:
+    if loc[:1] == ("lanes",) and len(loc) > 1 and isinstance(loc[1], int):
+        return f"[[lanes]] number {loc[1] + 1}" + "".join(f", {part}" for part in loc[2:])
+    return ".".join(str(part) for part in loc)
+
+
+def _shown(value: object) -> str:
+    return (
+        json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | int | float) else str(value)
+    )
+
+
+def _nearest(loc: tuple[int | str, ...]) -> str:
+    """The nearest known name on the same level, else the section where that name belongs."""
+    last = str(loc[-1])
+    tree = _fields(Settings)
+    levels = {name: list(_fields(model)) for name, model in tree.items() if model is not None}
+    levels |= {"lanes": list(_fields(LaneSettings)), "service": list(_fields(ServiceOverride))}
+    level = list(tree) if len(loc) == 1 else levels[str(loc[0])]
+    near = difflib.get_close_matches(last.lower(), level, 1)
+    if near:
+        return f": did you mean {near[0]}?"
+    written = {"lanes": "[[lanes]]", "service": "[service.NAME]"}
+    homes = [written.get(section, f"[{section}]") for section, names in levels.items() if last in names]
+    if homes:
+        return f" here: it belongs under {' or '.join(homes)}"
+    if last in tree:
+        return f" here: {last} belongs at the top of the file, above every section"
+    return f": take it out; known here are {', '.join(level)}"
+
+
+def _with_absolute_paths(settings: Settings, base: Path) -> Settings:
+    folder = None if settings.services is None else base / settings.services
+    lanes = tuple(
+        lane.model_copy(update={"pin_file": None if lane.pin_file is None else base / lane.pin_file})
+        for lane in settings.lanes
+    )
+    client, sealing = settings.client, settings.sealing
+    key_file = None if client.key_file is None else base / client.key_file
+    database = settings.database
+    if database.startswith("sqlite:///") and not database.startswith(("sqlite:////", "sqlite:///:memory:")):
+        database = f"sqlite:///{base / database.removeprefix('sqlite:///')}"
+    return settings.model_copy(
+        update={
+            "database": database,
+            "services": folder if folder is not None and folder.is_dir() else None,
+            "sealing": sealing.model_copy(update={"keys_file": base / sealing.keys_file}),
+            "lanes": lanes,
+            "client": client.model_copy(update={"key_file": key_file}),
+        }
+    )
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case timedelta():
+            return format_duration(value)
+        case SecretStr():
+            return MASKED
+        case Path():
+            return str(value)
+        case _:
+            return value
+
+
+def _table(heading: str, values: Mapping[str, Any]) -> list[str]:
+    return ["", heading, *(f"{_toml_key(key)} = {_toml(value)}" for key, value in values.items())]
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
+
+
+def _toml(value: str | int | bool) -> str:
+    # JSON's strings, numbers and truth are TOML's too, but that TOML wants U+007F escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
