@@ -95,7 +95,9 @@ class Store:
     `observer` is told "commit" after each one; the product passes none.
     """
 
-    def __init__(self, url: str, keys: Keyring, *, serving: bool = True, observer: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, url: str, keys: Keyring, *, serving: bool = True, observer: Callable[[str], None] | None = None
+    ) -> None:
         self.url = url
         self.keys = keys
         self._observer = observer
@@ -289,10 +291,14 @@ def database_path(url: str) -> Path | None:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
     except Exception as error:
-        raise SettingsError(f"database = {url!r} is no database URL ({error}). Write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME.") from None
+        raise SettingsError(
+            f"database = {url!r} is no database URL ({error}). Write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME."
+        ) from None
     if backend == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
-            raise SettingsError("database = needs a file: sqlite:///bpjs-sms.db. In memory nothing would be durable.")
+            raise SettingsError(
+                "database = needs a file: sqlite:///bpjs-sms.db. In memory nothing would be durable."
+            )
         return Path(parsed.database)
     if parsed.drivername != "postgresql+psycopg":
         raise SettingsError(

@@ -80,7 +80,9 @@ def load_keys(path: Path, *, may_make: bool) -> Keyring:
                 "Put the keys file back (from your copy), or name it in [sealing] keys_file."
             ) from None
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = HEAD + f'index = "{_b64(secrets.token_bytes(32))}"\n[keys]\n1 = "{_b64(AESGCM.generate_key(256))}"\n'
+    text = (
+        HEAD + f'index = "{_b64(secrets.token_bytes(32))}"\n[keys]\n1 = "{_b64(AESGCM.generate_key(256))}"\n'
+    )
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -100,9 +102,13 @@ def _parse(path: Path) -> Keyring:
     except FileNotFoundError:
         raise
     except PermissionError:
-        raise SettingsError(f"The keys file {path} may not be read by this user: mend its owner (mode 0600).") from None
+        raise SettingsError(
+            f"The keys file {path} may not be read by this user: mend its owner (mode 0600)."
+        ) from None
     except (ValueError, KeyError, AttributeError) as error:
-        raise SettingsError(f"The keys file {path} is damaged ({error}). Put it back from your copy.") from None
+        raise SettingsError(
+            f"The keys file {path} is damaged ({error}). Put it back from your copy."
+        ) from None
 
 
 def _b64(octets: bytes) -> str:

@@ -274,7 +274,9 @@ class Tpdu(SQLModel, table=True):
         Index("ix_undecided", "sim_id", "id", **where("decided_at IS NULL")),
         Index("ix_slots", "sim_id", "slot", **where("slot IS NOT NULL")),
         Index("ix_tpdus_message", "message_id"),
-        Index("ix_parts", "sim_id", "sender_index", "concat_reference", **where("concat_reference IS NOT NULL")),
+        Index(
+            "ix_parts", "sim_id", "sender_index", "concat_reference", **where("concat_reference IS NOT NULL")
+        ),
         Index("ix_reports", "sim_id", "tp_reference", **where("kind = 'report' AND submission_id IS NULL")),
     )
 
@@ -288,6 +290,7 @@ class Message(SQLModel, table=True):
     sender_sealed: bytes = _sealed()
     sender_index: bytes = _sealed()
     text_sealed: bytes = _sealed()
+    text_index: bytes = _sealed()
     parts: int
     parts_total: int
     received_at: datetime = _time()
@@ -299,6 +302,7 @@ class Message(SQLModel, table=True):
     __table_args__ = (
         Index("ix_messages_state", "state", "id"),
         Index("ix_messages_sim", "sim_id", "id"),
+        Index("ix_messages_text", "sim_id", "text_index", "received_at"),
     )
 
 

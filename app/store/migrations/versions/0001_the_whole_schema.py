@@ -193,6 +193,7 @@ def upgrade() -> None:
     sa.Column('sender_sealed', sa.LargeBinary(), nullable=False),
     sa.Column('sender_index', sa.LargeBinary(), nullable=False),
     sa.Column('text_sealed', sa.LargeBinary(), nullable=False),
+    sa.Column('text_index', sa.LargeBinary(), nullable=False),
     sa.Column('parts', sa.Integer(), nullable=False),
     sa.Column('parts_total', sa.Integer(), nullable=False),
     sa.Column('received_at', app.store.tables.UtcTime(), nullable=False),
@@ -206,6 +207,7 @@ def upgrade() -> None:
     with op.batch_alter_table('messages', schema=None) as batch_op:
         batch_op.create_index('ix_messages_sim', ['sim_id', 'id'], unique=False)
         batch_op.create_index('ix_messages_state', ['state', 'id'], unique=False)
+        batch_op.create_index('ix_messages_text', ['sim_id', 'text_index', 'received_at'], unique=False)
 
     op.create_table('meta',
     sa.Column('name', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
@@ -426,6 +428,7 @@ def downgrade() -> None:
     op.drop_table('moves')
     op.drop_table('meta')
     with op.batch_alter_table('messages', schema=None) as batch_op:
+        batch_op.drop_index('ix_messages_text')
         batch_op.drop_index('ix_messages_state')
         batch_op.drop_index('ix_messages_sim')
 

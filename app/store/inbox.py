@@ -1,0 +1,754 @@
+"""What came in: raw TPDUs kept before anything else, messages made of them, and what they are to which question."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, insert, or_, select, text, update
+
+from app.domain.states import Outcome, Role, State
+from app.store import tables as t
+from app.store.engine import Tx, new_id
+from app.store.questions import add_event, end_submission, move
+
+WINDOW = timedelta(hours=24)  # submissions that a message may belong to (design, section 4.1)
+SAME_TEXT = timedelta(
+    hours=1
+)  # how long the same found text is taken for a double (design, section 4.1, rule 3)
+PARTS_APART = timedelta(minutes=10)  # service-centre times of one message's parts (design, section 4)
+CLOCK_SAMPLES = 20  # texts looked at before service-centre times are believed (design, section 4.1, rule 3)
+
+_d = t.tpdus.c
+_g = t.messages.c
+_a = t.attributions.c
+_s = t.submissions.c
+_q = t.questions.c
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A TPDU that is durable; `slot` is where it may still lie on the SIM."""
+
+    id: str
+    slot: str | None
+    pdu: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a long message that is here already."""
+
+    tpdu_id: str
+    message_id: str
+    part: int
+    pdu: str
+    service_centre_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A submission that a message may answer, with its question."""
+
+    submission_id: str
+    question_id: str
+    service: str
+    fields: dict[str, str]
+    opened_at: datetime
+    in_flight: bool
+    held: bool
+    state: State
+    evidence: str | None
+    answered_at: datetime | None
+    answer_text: str | None
+    answer_message: str | None
+    outcome: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageView:
+    """A message, unsealed; faces mask it. `questions` are those it was attributed to and its role there."""
+
+    id: str
+    lane: str
+    sender: str
+    text: str
+    received_at: datetime
+    service_centre_time: datetime | None
+    parts: int
+    parts_total: int
+    state: str
+    reason: str | None
+    candidates: int
+    double_of: str | None
+    checks: tuple[tuple[str, str], ...]
+    role: str | None
+
+
+# -- keeping ------------------------------------------------------------------------------------------------------
+
+_IN_SLOT = select(_d.id, _d.raw_index).where(_d.sim_id == bindparam("sim"), _d.slot == bindparam("place"))
+_CLEAR = update(t.tpdus).where(_d.id == bindparam("wanted_id")).values(slot=None)
+_KEEP = insert(t.tpdus)
+
+
+def keep(
+    tx: Tx,
+    *,
+    sim_id: str,
+    lane: str,
+    found: Sequence[tuple[str | None, str]],
+    removed: Sequence[str],
+    now: datetime,
+) -> list[Kept]:
+    """Store raw PDUs as (slot, hex), after noting which were removed since. The same PDU in the slot it was read from, before its
+    removal was confirmed, is the same one; anything else is new."""
+    clear(tx, removed)
+    kept = []
+    for slot, pdu in found:
+        index = tx.index("tpdu", pdu)
+        if slot is not None:
+            known = tx.execute(_IN_SLOT, {"sim": sim_id, "place": slot}).all()
+            same = next((row.id for row in known if row.raw_index == index), None)
+            clear(tx, [row.id for row in known if row.id != same])
+            if same is not None:
+                kept.append(Kept(same, slot, pdu))
+                continue
+        tpdu_id = new_id("tpd", now)
+        tx.execute(
+            _KEEP,
+            {
+                "id": tpdu_id,
+                "created_at": now,
+                "sim_id": sim_id,
+                "lane": lane,
+                "slot": slot,
+                "raw_sealed": tx.seal("tpdus.raw", pdu),
+                "raw_index": index,
+                "received_at": now,
+            },
+        )
+        kept.append(Kept(tpdu_id, slot, pdu))
+    return kept
+
+
+def clear(tx: Tx, tpdu_ids: Sequence[str]) -> None:
+    """They lie on the SIM no more."""
+    for tpdu_id in tpdu_ids:
+        tx.execute(_CLEAR, {"wanted_id": tpdu_id})
+
+
+def only_in(tx: Tx, sim_id: str, slots: Sequence[str]) -> None:
+    """The whole SIM was read: what was noted in any other slot lies there no more."""
+    tx.execute(
+        update(t.tpdus)
+        .where(_d.sim_id == sim_id, text("slot IS NOT NULL"), _d.slot.not_in(slots))
+        .values(slot=None)
+    )
+
+
+def undecided(tx: Tx, sim_id: str, limit: int = 200) -> list[tuple[str, str, datetime]]:
+    """TPDUs of this SIM that nobody decided yet, oldest first, whichever process stored them: (id, hex, received at)."""
+    rows = tx.execute(
+        select(_d.id, _d.raw_sealed, _d.received_at)
+        .where(_d.sim_id == sim_id, text("decided_at IS NULL"))
+        .order_by(_d.id)
+        .limit(limit)
+    )
+    return [(row.id, tx.unseal("tpdus.raw", row.raw_sealed), row.received_at) for row in rows]
+
+
+def is_undecided(tx: Tx, tpdu_id: str) -> bool:
+    return (
+        tx.execute(
+            select(_d.id).where(_d.id == tpdu_id, text("decided_at IS NULL")).with_for_update()
+        ).first()
+        is not None
+    )
+
+
+# -- messages -----------------------------------------------------------------------------------------------------
+
+_DECIDE = (
+    update(t.tpdus)
+    .where(_d.id == bindparam("wanted_id"))
+    .values(
+        decided_at=bindparam("moment", type_=t.UtcTime()),
+        kind=bindparam("what"),
+        sender_index=bindparam("who"),
+        service_centre_time=bindparam("stamp", type_=t.UtcTime()),
+        message_id=bindparam("message"),
+    )
+)
+_ADD_MESSAGE = insert(t.messages)
+
+
+def add_message(
+    tx: Tx,
+    tpdu_id: str,
+    *,
+    sim_id: str,
+    lane: str,
+    sender: str,
+    body: str,
+    stamp: datetime | None,
+    received_at: datetime,
+    now: datetime,
+    state: str = "received",
+    reason: str | None = None,
+    concat: tuple[int, int, int, int] | None = None,
+) -> str:
+    """A new message of this TPDU; with `concat` (reference, width, total, part) it waits as `partial` for the others."""
+    message_id = new_id("msg", now)
+    who = tx.index("address", sender)
+    tx.execute(
+        _ADD_MESSAGE,
+        {
+            "id": message_id,
+            "created_at": now,
+            "sim_id": sim_id,
+            "lane": lane,
+            "sender_sealed": tx.seal("messages.sender", sender),
+            "sender_index": who,
+            "text_sealed": tx.seal("messages.text", body),
+            "text_index": tx.index("text", body),
+            "parts": 1,
+            "parts_total": concat[2] if concat else 1,
+            "received_at": received_at,
+            "service_centre_time": stamp,
+            "state": "partial" if concat else state,
+            "reason": reason,
+            "candidates": 0,
+        },
+    )
+    _decide_tpdu(tx, tpdu_id, "deliver", who, stamp, message_id, now, concat)
+    return message_id
+
+
+def add_part(
+    tx: Tx,
+    tpdu_id: str,
+    message_id: str,
+    *,
+    sender: str,
+    stamp: datetime | None,
+    concat: tuple[int, int, int, int],
+    body: str,
+    parts: int,
+    now: datetime,
+) -> None:
+    """One more part: the message's text and count so far; `received` when all are here."""
+    _decide_tpdu(tx, tpdu_id, "deliver", tx.index("address", sender), stamp, message_id, now, concat)
+    state = "received" if parts == concat[2] else "partial"
+    tx.execute(
+        update(t.messages)
+        .where(_g.id == message_id)
+        .values(
+            text_sealed=tx.seal("messages.text", body), text_index=tx.index("text", body), parts=parts, state=state,
+            received_at=now,
+        )
+    )  # fmt: skip
+
+
+def _decide_tpdu(
+    tx: Tx,
+    tpdu_id: str,
+    kind: str,
+    who: bytes | None,
+    stamp: datetime | None,
+    message_id: str | None,
+    now: datetime,
+    concat: tuple[int, int, int, int] | None = None,
+) -> None:
+    tx.execute(
+        _DECIDE,
+        {
+            "wanted_id": tpdu_id,
+            "moment": now,
+            "what": kind,
+            "who": who,
+            "stamp": stamp,
+            "message": message_id,
+        },
+    )
+    if concat is not None:
+        reference, width, total, part = concat
+        tx.execute(
+            update(t.tpdus)
+            .where(_d.id == tpdu_id)
+            .values(concat_reference=reference, concat_width=width, concat_total=total, concat_part=part)
+        )
+
+
+def parts_here(
+    tx: Tx, sim_id: str, sender: str, concat: tuple[int, int, int, int], stamp: datetime | None, now: datetime
+) -> list[Part]:
+    """Parts of still partial messages that this one may join, by SIM, sender, reference, width, total and time; oldest first."""
+    reference, width, total, _ = concat
+    rows = tx.execute(
+        select(_d.id, _d.message_id, _d.concat_part, _d.raw_sealed, _d.service_centre_time, _d.received_at)
+        .join_from(t.tpdus, t.messages, _d.message_id == _g.id)
+        .where(
+            _d.sim_id == sim_id,
+            _d.sender_index == tx.index("address", sender),
+            _d.concat_reference == reference,
+            text("concat_reference IS NOT NULL"),
+            _d.concat_width == width,
+            _d.concat_total == total,
+            _g.state == "partial",
+        )
+        .order_by(_d.id)
+    )
+    return [
+        Part(
+            row.id,
+            row.message_id,
+            row.concat_part,
+            tx.unseal("tpdus.raw", row.raw_sealed),
+            row.service_centre_time,
+        )
+        for row in rows
+        if abs((stamp or now) - (row.service_centre_time or row.received_at)) <= PARTS_APART
+    ]
+
+
+def add_undecodable(
+    tx: Tx, tpdu_id: str, *, sim_id: str, lane: str, error: str, received_at: datetime, now: datetime
+) -> None:
+    """A PDU that no standard explains: kept raw, listed as such, hinders nobody."""
+    message_id = add_message(
+        tx, tpdu_id, sim_id=sim_id, lane=lane, sender="", body="", stamp=None, received_at=received_at, now=now,
+        state="undecodable", reason="undecodable",
+    )  # fmt: skip
+    tx.execute(
+        update(t.tpdus).where(_d.id == tpdu_id).values(kind="undecodable", error=error, message_id=message_id)
+    )
+
+
+def add_outgoing(tx: Tx, tpdu_id: str, now: datetime) -> None:
+    """An outgoing message that another program left on the SIM: kept, nobody's."""
+    _decide_tpdu(tx, tpdu_id, "submit", None, None, None, now)
+
+
+def set_message(
+    tx: Tx, message_id: str, state: str, *, reason: str | None = None, candidates: int = 0
+) -> None:
+    tx.execute(
+        update(t.messages)
+        .where(_g.id == message_id)
+        .values(state=state, reason=reason, candidates=candidates)
+    )
+
+
+def unmatched(tx: Tx, message_id: str, lane: str, now: datetime, *, reason: str, candidates: int) -> None:
+    """It stays in the inbox for a person to look at."""
+    set_message(tx, message_id, "unmatched", reason=reason, candidates=candidates)
+    add_event(tx, "message.unmatched", now, lane=lane, data={"message": message_id, "reason": reason})
+
+
+# -- the service centre's clock -----------------------------------------------------------------------------------
+
+
+def centre_time(tx: Tx, sim_id: str, stamp: datetime | None, received_at: datetime) -> datetime | None:
+    """The stamp corrected by the greatest stamp − arrival seen on this SIM, which it also learns."""
+    if stamp is None:
+        return None
+    ahead = (stamp - received_at) // t.MICROSECOND
+    m = t.sims.c
+    known = tx.execute(select(m.centre_ahead).where(m.id == sim_id)).scalar()
+    if known is None or ahead > known:
+        tx.execute(update(t.sims).where(m.id == sim_id).values(centre_ahead=ahead))
+        known = ahead
+    return stamp - timedelta(microseconds=known)
+
+
+def recent_delays(tx: Tx, sim_id: str) -> list[timedelta]:
+    """How late the last texts of this SIM came by their own stamps, corrected as above; newest first."""
+    ahead = tx.execute(select(t.sims.c.centre_ahead).where(t.sims.c.id == sim_id)).scalar() or 0
+    rows = tx.execute(
+        select(_g.received_at, _g.service_centre_time)
+        .where(_g.sim_id == sim_id, _g.service_centre_time.is_not(None))
+        .order_by(_g.id.desc())
+        .limit(CLOCK_SAMPLES)
+    )
+    correction = timedelta(microseconds=ahead)
+    return [row.received_at - (row.service_centre_time - correction) for row in rows]
+
+
+# -- candidates ---------------------------------------------------------------------------------------------------
+
+_BY_HOLD = select(_s.id).where(
+    _s.sim_id == bindparam("sim"),
+    _s.conversation == bindparam("talk"),
+    or_(text("in_flight"), _s.held_until > bindparam("moment", type_=t.UtcTime())),
+)
+_BY_SUBJECT = (
+    select(_s.id)
+    .join_from(t.questions, t.submissions, _s.question_id == _q.id)
+    .where(
+        _q.subject_index.in_(bindparam("subjects", expanding=True)),
+        _s.sim_id == bindparam("sim"),
+        _s.conversation == bindparam("talk"),
+    )
+)
+_BY_TEXT = (
+    select(_s.id)
+    .join_from(t.messages, t.attributions, _a.message_id == _g.id)
+    .join(t.submissions, _s.question_id == _a.question_id)
+    .where(
+        _g.sim_id == bindparam("sim"),
+        _g.text_index == bindparam("body"),
+        _g.received_at > bindparam("since", type_=t.UtcTime()),
+        _a.detached_at.is_(None),
+        _s.sim_id == bindparam("sim"),
+        _s.conversation == bindparam("talk"),
+    )
+)
+_ALL = select(_s.id).where(_s.sim_id == bindparam("sim"), _s.conversation == bindparam("talk"))
+_ASKED = (
+    select(
+        _s.id, _s.question_id, _s.opened_at, _s.in_flight, _s.held_until,
+        _q.service, _q.fields_sealed, _q.state, _q.evidence, _q.answered_at, _q.outcome,
+    )
+    .join_from(t.submissions, t.questions, _s.question_id == _q.id)
+    .where(
+        _s.id.in_(bindparam("ids", expanding=True)),
+        _s.opened_at > bindparam("since", type_=t.UtcTime()),
+        _s.state != "refused",
+    )
+    .order_by(_s.id)
+)  # fmt: skip
+_ANSWER_OF = (
+    select(_g.id, _g.text_sealed)
+    .join_from(t.attributions, t.messages, _a.message_id == _g.id)
+    .where(
+        _a.question_id == bindparam("question"),
+        _a.role.in_([Role.ANSWER.value, Role.AMENDMENT.value]),
+        _a.detached_at.is_(None),
+    )
+    .order_by(_a.id.desc())
+    .limit(1)
+)
+
+
+def asked(
+    tx: Tx,
+    *,
+    sim_id: str,
+    conversation: str,
+    subjects: Sequence[tuple[str, str]],
+    any_subject: bool,
+    body: str,
+    now: datetime,
+) -> list[Asked]:
+    """The submissions of the last 24 hours on this SIM and conversation that can matter to a text: those that hold, those about a
+    card (kind, number) that it names (`any_subject`: about any card), those that the same text answered within the hour."""
+    place = {"sim": sim_id, "talk": conversation}
+    ids = {row.id for row in tx.execute(_BY_HOLD, {**place, "moment": now})}
+    if any_subject:
+        ids |= {row.id for row in tx.execute(_ALL.where(_s.opened_at > now - WINDOW), place)}
+    elif subjects:
+        wanted = [tx.index(f"subject {kind}", number) for kind, number in subjects]
+        ids |= {row.id for row in tx.execute(_BY_SUBJECT, {**place, "subjects": wanted})}
+    if not subjects:
+        same = {**place, "body": tx.index("text", body), "since": now - SAME_TEXT}
+        ids |= {row.id for row in tx.execute(_BY_TEXT, same)}
+    if not ids:
+        return []
+    found = []
+    for row in tx.execute(_ASKED, {"ids": list(ids), "since": now - WINDOW}).all():
+        answer = tx.execute(_ANSWER_OF, {"question": row.question_id}).first() if row.answered_at else None
+        found.append(
+            Asked(
+                submission_id=row.id,
+                question_id=row.question_id,
+                service=row.service,
+                fields=json.loads(tx.unseal("questions.fields", row.fields_sealed)),
+                opened_at=row.opened_at,
+                in_flight=row.in_flight,
+                held=row.in_flight or (row.held_until is not None and row.held_until > now),
+                state=State(row.state),
+                evidence=row.evidence,
+                answered_at=row.answered_at,
+                answer_text=answer and tx.unseal("messages.text", answer.text_sealed),
+                answer_message=answer and answer.id,
+                outcome=row.outcome,
+            )
+        )
+    return found
+
+
+# -- attributing --------------------------------------------------------------------------------------------------
+
+_ADD_ATTRIBUTION = insert(t.attributions)
+ANSWERABLE = frozenset(State) - {State.ANSWERED}
+
+
+def attribute(
+    tx: Tx,
+    message_id: str,
+    question_id: str,
+    role: Role,
+    *,
+    evidence: str,
+    by: str,
+    now: datetime,
+    why: str | None = None,
+) -> None:
+    """Write that this message belongs to this question, in a role, on what evidence."""
+    tx.execute(
+        _ADD_ATTRIBUTION,
+        {
+            "id": new_id("att", now),
+            "created_at": now,
+            "message_id": message_id,
+            "question_id": question_id,
+            "role": role.value,
+            "evidence": evidence,
+            "by": by,
+            "at": now,
+            "why": why,
+        },
+    )
+    set_message(tx, message_id, "attributed", candidates=1)
+    tx.touched.add(question_id)
+
+
+def answer(
+    tx: Tx,
+    question_id: str,
+    *,
+    outcome: Outcome,
+    record: Mapping[str, Any],
+    evidence: str,
+    late: bool,
+    now: datetime,
+    by: str,
+) -> None:
+    """The question is answered (or amended): outcome, record and evidence in one move."""
+    amends = move(
+        tx, question_id, {State.ANSWERED}, State.ANSWERED, now=now, by=by, why="amended", event="check.amended",
+        **_answer_values(tx, outcome, record, evidence),
+    )  # fmt: skip
+    if amends is None:
+        move(
+            tx, question_id, ANSWERABLE, State.ANSWERED, now=now, by=by, answered_at=now, late=late,
+            error_code=None, error_detail=None, **_answer_values(tx, outcome, record, evidence),
+        )  # fmt: skip
+
+
+def _answer_values(tx: Tx, outcome: Outcome, record: Mapping[str, Any], evidence: str) -> dict[str, Any]:
+    sealed = tx.seal("questions.record", json.dumps(dict(record))) if record else None
+    return {"outcome": outcome.value, "record_sealed": sealed, "evidence": evidence}
+
+
+def double(tx: Tx, message_id: str, of: str | None) -> None:
+    tx.execute(update(t.messages).where(_g.id == message_id).values(double_of=of))
+
+
+def withdraw(tx: Tx, question_id: str, lane: str, *, now: datetime, by: str, why: str) -> None:
+    """Two texts contradict each other: the record is taken back and its messages are nobody's."""
+    rows = tx.execute(
+        select(_a.id, _a.message_id).where(_a.question_id == question_id, _a.detached_at.is_(None))
+    ).all()
+    for row in rows:
+        tx.execute(update(t.attributions).where(_a.id == row.id).values(detached_at=now, why=why))
+        unmatched(tx, row.message_id, lane, now, reason=why, candidates=1)
+    move(
+        tx, question_id, {State.ANSWERED}, State.NO_REPLY, now=now, by=by, why=why, event="check.detached",
+        outcome=None, record_sealed=None, evidence=None, answered_at=None, late=False,
+        error_code=why, error_detail="Two replies that name no card contradict each other, so neither is shown as the answer.",
+    )  # fmt: skip
+
+
+# -- deadlines ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A question on the air whose deadline passed while its inbox was being read."""
+
+    question_id: str
+    submission_id: str
+    service: str
+    opened_at: datetime
+    attempts: int
+    roles: frozenset[str]
+
+
+_DUE = (
+    select(_q.id, _q.service, _q.attempts, _s.id.label("submission_id"), _s.opened_at)
+    .join_from(t.submissions, t.questions, _s.question_id == _q.id)
+    .where(
+        _s.sim_id == bindparam("sim"),
+        text("in_flight"),
+        _q.state.in_([State.UNCERTAIN.value, State.AWAITING_REPLY.value]),
+        _q.deadline <= bindparam("moment", type_=t.UtcTime()),
+    )
+)
+_NEXT_DEADLINE = (
+    select(func.min(_q.deadline))
+    .join_from(t.submissions, t.questions, _s.question_id == _q.id)
+    .where(_s.sim_id == bindparam("sim"), text("in_flight"))
+)
+
+
+def due(tx: Tx, sim_id: str, read_at: datetime) -> list[Due]:
+    """Questions of this SIM whose deadline lies before the last whole read of its inbox."""
+    found = []
+    for row in tx.execute(_DUE, {"sim": sim_id, "moment": read_at}).all():
+        roles = tx.execute(
+            select(_a.role).where(_a.question_id == row.id, _a.detached_at.is_(None))
+        ).scalars()
+        found.append(
+            Due(row.id, row.submission_id, row.service, row.opened_at, row.attempts, frozenset(roles))
+        )
+    return found
+
+
+def next_deadline(tx: Tx, sim_id: str) -> datetime | None:
+    value = tx.execute(_NEXT_DEADLINE, {"sim": sim_id}).scalar()
+    return value if value is None or isinstance(value, datetime) else t.EPOCH + timedelta(microseconds=value)
+
+
+# -- status reports -----------------------------------------------------------------------------------------------
+
+_MATCH_REPORT = (
+    select(_s.id, _s.question_id, _s.kind, _s.state, _s.tp_references)
+    .where(
+        _s.sim_id == bindparam("sim"),
+        _s.address_index == bindparam("who"),
+        _s.opened_at > bindparam("since", type_=t.UtcTime()),
+        _s.state != "refused",
+    )
+    .order_by(_s.opened_at.desc())
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """The submission that a status report belongs to."""
+
+    submission_id: str
+    question_id: str | None
+    certain: bool
+
+
+def keep_report(
+    tx: Tx,
+    tpdu_id: str,
+    *,
+    sim_id: str,
+    address: str,
+    reference: int,
+    status: int,
+    stamp: datetime | None,
+    now: datetime,
+) -> Reported | None:
+    """Decide a status report: the newest submission of this SIM to this address with this TP-MR, else the only one that is
+    uncertain and has none. None is no fault: it is looked at again when its +CMGS comes."""
+    who = tx.index("address", address)
+    rows = tx.execute(_MATCH_REPORT, {"sim": sim_id, "who": who, "since": now - WINDOW}).all()
+    exact = [row for row in rows if str(reference) in (row.tp_references or "").split(",")]
+    unsure = [row for row in rows if row.state == "uncertain" and not row.tp_references]
+    best = exact[0] if exact else unsure[0] if len(unsure) == 1 else None
+    _decide_tpdu(tx, tpdu_id, "report", who, stamp, None, now)
+    tx.execute(
+        update(t.tpdus)
+        .where(_d.id == tpdu_id)
+        .values(tp_reference=reference, tp_status=status, submission_id=best.id if best else None)
+    )
+    return Reported(best.id, best.question_id, bool(exact)) if best else None
+
+
+def early_report(
+    tx: Tx, sim_id: str, submission_id: str, references: Sequence[int], opened_at: datetime
+) -> int | None:
+    """The TP-ST of a report that came before its +CMGS, which it now gets; None if there is none."""
+    who = tx.execute(select(_s.address_index).where(_s.id == submission_id)).scalar_one()
+    row = tx.execute(
+        select(_d.id, _d.tp_status)
+        .where(
+            _d.sim_id == sim_id,
+            _d.tp_reference.in_(references),
+            text("kind = 'report' AND submission_id IS NULL"),
+            _d.sender_index == who,
+            _d.received_at >= opened_at,
+        )
+        .order_by(_d.id.desc())
+        .limit(1)
+    ).first()
+    if row is None:
+        return None
+    tx.execute(update(t.tpdus).where(_d.id == row.id).values(submission_id=submission_id))
+    return int(row.tp_status)
+
+
+def delivered(tx: Tx, reported: Reported, now: datetime, by: str) -> None:
+    """The network delivered it: an uncertain question surely went out and waits for its reply."""
+    tx.execute(
+        update(t.submissions)
+        .where(_s.id == reported.submission_id, _s.state.in_(["sent", "uncertain"]))
+        .values(state="delivered")
+    )
+    if reported.question_id:
+        move(
+            tx,
+            reported.question_id,
+            {State.UNCERTAIN},
+            State.AWAITING_REPLY,
+            now=now,
+            by=by,
+            why="status report: delivered",
+        )
+
+
+def undelivered(tx: Tx, reported: Reported, status: int, now: datetime, by: str) -> None:
+    """The network gave up for good (TP-ST 0x40 to 0x7F): the question fails; its hold stays until `late`."""
+    end_submission(tx, reported.submission_id, ended="undelivered", held_until=None, state="undelivered")
+    if reported.question_id:
+        move(
+            tx, reported.question_id, {State.UNCERTAIN, State.AWAITING_REPLY}, State.FAILED, now=now, by=by,
+            why="undelivered", deadline=None, error_code="undelivered",
+            error_detail=f"The network could not deliver the message to the service (TP-ST {status:#04x}).",
+        )  # fmt: skip
+
+
+# -- for faces ----------------------------------------------------------------------------------------------------
+
+
+def list_messages(
+    tx: Tx, *, limit: int, before: str | None = None, states: Sequence[str] = (), lane: str | None = None
+) -> list[MessageView]:
+    """Every message, newest first, before an id (the cursor)."""
+    query = select(t.messages).order_by(_g.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(_g.id < before)
+    if states:
+        query = query.where(_g.state.in_(states))
+    if lane is not None:
+        query = query.where(_g.lane == lane)
+    rows = tx.execute(query).all()
+    linked: dict[str, list[Any]] = {}
+    c = t.checks.c
+    for link in tx.execute(
+        select(_a.message_id, _a.role, c.id, c.client)
+        .join_from(t.attributions, t.checks, and_(_a.question_id == c.question_id))
+        .where(_a.message_id.in_([row.id for row in rows]), _a.detached_at.is_(None))
+        .order_by(_a.id, c.id)
+    ):
+        linked.setdefault(link.message_id, []).append(link)
+    return [
+        MessageView(
+            id=row.id, lane=row.lane, sender=tx.unseal("messages.sender", row.sender_sealed),
+            text=tx.unseal("messages.text", row.text_sealed), received_at=row.received_at,
+            service_centre_time=row.service_centre_time, parts=row.parts, parts_total=row.parts_total, state=row.state,
+            reason=row.reason, candidates=row.candidates, double_of=row.double_of,
+            checks=tuple((link.id, link.client) for link in linked.get(row.id, ())),
+            role=linked[row.id][0].role if row.id in linked else None,
+        )
+        for row in rows
+    ]  # fmt: skip

@@ -1,0 +1,505 @@
+"""Lanes, SIMs and processes: who owns a lane (a fence that only grows), what its budget allows, how long its inbox was not read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    type_coerce,
+    update,
+)
+
+from app.domain.errors import Invalid, NotFound
+from app.domain.states import LaneState
+from app.store import tables as t
+from app.store.engine import Tx, new_id
+from app.store.questions import add_event, maybe_sent
+
+LEASE = timedelta(seconds=10)  # design, section 4.2
+HUNG_STEP = timedelta(
+    seconds=180
+)  # a step that has not returned for so long is taken for dead (design, section 4.2)
+UNREAD = timedelta(
+    minutes=1
+)  # a longer gap between two reads of an inbox does not count as waiting (design, section 4)
+
+_l = t.lanes.c
+_s = t.submissions.c
+
+
+class LaneLost(Exception):
+    """This lane's row belongs to somebody else by now: stop before the next byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSpec:
+    """A lane as the settings have it."""
+
+    name: str
+    port: str
+    pace: timedelta
+    per_hour: int
+    per_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A lane's row, locked: may it send now, and if not, from when."""
+
+    sim_id: str | None
+    paused: bool
+    next_send_at: datetime | None
+    pace: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    name: str
+    port: str
+    state: str
+    reason: str | None
+    operator: str | None
+    iccid: str | None
+    own_number: str | None
+    active_until: str | None
+    credit: int | None
+    maker: str | None
+    model: str | None
+    imei: str | None
+    signal: int | None
+    registration: str | None
+    paused: bool
+    pace: timedelta
+    per_hour: int
+    per_day: int
+    last_sent_at: datetime | None
+    last_heard_at: datetime | None
+    next_send_at: datetime | None
+
+
+# -- processes and ownership --------------------------------------------------------------------------------------
+
+
+def begin_process(tx: Tx, process_id: str, host: str, now: datetime) -> None:
+    """Enter a process with its first lease."""
+    now = database_now(tx, now)
+    tx.execute(
+        insert(t.processes),
+        {"id": process_id, "created_at": now, "host": host, "started_at": now, "lease_until": now + LEASE},
+    )
+
+
+def renew_lease(tx: Tx, process_id: str, now: datetime) -> bool:
+    """Another LEASE from now; False if the process was struck off."""
+    p = t.processes.c
+    until = database_now(tx, now) + LEASE
+    return bool(tx.execute(update(t.processes).where(p.id == process_id).values(lease_until=until)).rowcount)
+
+
+def end_process(tx: Tx, process_id: str, now: datetime) -> None:
+    """Give back its lanes and strike it off."""
+    tx.execute(
+        update(t.lanes)
+        .where(_l.owner == process_id)
+        .values(
+            owner=None,
+            step_started_at=None,
+            state=LaneState.OFFLINE.value,
+            reason="the gateway is not running",
+        )
+    )
+    tx.execute(delete(t.processes).where(t.processes.c.id == process_id))
+
+
+def database_now(tx: Tx, now: datetime) -> datetime:
+    """On PostgreSQL the database's clock, which all hosts share; else `now`."""
+    if not tx.postgres:
+        return now
+    return tx.execute(select(text("clock_timestamp()"))).scalar_one()  # type: ignore[no-any-return]
+
+
+def register(tx: Tx, specs: Sequence[LaneSpec], now: datetime) -> None:
+    """Enter the settings' lanes; one that is there keeps its SIM, its pause and its history."""
+    for spec in specs:
+        values = {
+            "port": spec.port,
+            "pace": spec.pace // t.MICROSECOND,
+            "per_hour": spec.per_hour,
+            "per_day": spec.per_day,
+        }
+        if not tx.execute(update(t.lanes).where(_l.name == spec.name).values(**values)).rowcount:
+            tx.execute(
+                insert(t.lanes),
+                {
+                    "name": spec.name,
+                    "created_at": now,
+                    "state": LaneState.OFFLINE.value,
+                    "fence": 0,
+                    "paused": False,
+                    **values,
+                },
+            )
+
+
+def take(tx: Tx, lane: str, process_id: str, now: datetime) -> int | None:
+    """Own the lane, raising its fence: who has the port takes it. None while a living process holds it."""
+    row = tx.execute(select(t.lanes).where(_l.name == lane).with_for_update()).one()
+    if row.owner not in (None, process_id) and _lives(tx, row, now):
+        return None
+    _recover(tx, row, now)
+    fence = row.fence + 2
+    tx.execute(
+        update(t.lanes).where(_l.name == lane).values(owner=process_id, fence=fence, step_started_at=None)
+    )
+    return int(fence)
+
+
+def recover_orphans(tx: Tx, now: datetime) -> int:
+    """Recover every lane whose owner's lease ran out or whose step hangs; how many."""
+    orphans = tx.execute(select(t.lanes).where(_l.owner.is_not(None)).with_for_update(skip_locked=True)).all()
+    count = 0
+    for row in orphans:
+        if not _lives(tx, row, now):
+            _recover(tx, row, now)
+            tx.execute(
+                update(t.lanes)
+                .where(_l.name == row.name)
+                .values(owner=None, fence=row.fence + 1, step_started_at=None, state=LaneState.OFFLINE.value)
+            )
+            count += 1
+    return count
+
+
+def _lives(tx: Tx, row: Any, now: datetime) -> bool:
+    lease = tx.execute(select(t.processes.c.lease_until).where(t.processes.c.id == row.owner)).scalar()
+    now = database_now(tx, now)
+    hangs = row.step_started_at is not None and now - row.step_started_at > HUNG_STEP
+    return lease is not None and lease > now and not hangs
+
+
+def strike_off(tx: Tx) -> None:
+    """On SQLite the lock file says that nobody else serves: whoever is entered is dead."""
+    tx.execute(delete(t.processes))
+
+
+def _recover(tx: Tx, row: Any, now: datetime) -> None:
+    """What a dead sender left in the air becomes uncertain: never sent again blindly."""
+    left = tx.execute(
+        select(t.submissions).where(_s.lane == row.name, text("state = 'open'"), _s.fence <= row.fence)
+    )
+    for submission in left.all():
+        if submission.kind == "question":
+            maybe_sent(
+                tx,
+                submission.id,
+                submission.question_id,
+                now=now,
+                by="recovery",
+                why="the sender died while submitting",
+            )
+        else:
+            tx.execute(
+                update(t.submissions).where(_s.id == submission.id).values(state="uncertain", in_flight=False)
+            )
+            a = t.phone_asks.c
+            tx.execute(
+                update(t.phone_asks)
+                .where(a.id == submission.phone_ask_id, a.state == "submitting")
+                .values(state="uncertain")
+            )
+
+
+# -- a lane's own transactions ------------------------------------------------------------------------------------
+
+_OWN = select(_l.fence, _l.sim_id, _l.paused, _l.next_send_at, _l.pace, _l.per_hour, _l.per_day).where(
+    _l.name == bindparam("lane")
+)
+_OWN_LOCKED = _OWN.with_for_update()
+
+
+def lock(tx: Tx, lane: str, fence: int) -> Any:
+    """Lock the lane's own row; LaneLost if the fence has grown."""
+    row = tx.execute(_OWN_LOCKED if tx.postgres else _OWN, {"lane": lane}).one_or_none()
+    if row is None or row.fence != fence:
+        raise LaneLost(lane)
+    return row
+
+
+def budget(tx: Tx, lane: str, fence: int, now: datetime) -> Budget:
+    """Lock the row and say from when it may send; counts what this SIM sent in the last hour and 24 hours."""
+    row = lock(tx, lane, fence)
+    next_at = row.next_send_at
+    if next_at is not None and next_at > now + timedelta(microseconds=row.pace):
+        next_at = None  # the clock was set back since
+    for cap, span in ((row.per_hour, timedelta(hours=1)), (row.per_day, timedelta(days=1))):
+        if cap and row.sim_id:
+            oldest = tx.execute(
+                select(_s.opened_at)
+                .where(_s.sim_id == row.sim_id, _s.opened_at > now - span, _s.state != "refused")
+                .order_by(_s.opened_at.desc())
+                .offset(cap - 1)
+                .limit(1)
+            ).scalar()
+            if oldest is not None:
+                next_at = max(next_at or now, oldest + span)
+    waits = next_at if next_at and next_at > now else None
+    return Budget(row.sim_id, row.paused, waits, timedelta(microseconds=row.pace))
+
+
+def spend(tx: Tx, lane: str, pace: timedelta, now: datetime) -> None:
+    """One message is about to go out: the pace counts from here."""
+    tx.execute(_SPEND, {"lane": lane, "last_sent_at": now, "next_send_at": now + pace})
+
+
+_SPEND = (
+    update(t.lanes)
+    .where(_l.name == bindparam("lane"))
+    .values(last_sent_at=bindparam("last_sent_at"), next_send_at=bindparam("next_send_at"))
+)
+
+
+def show(tx: Tx, lane: str, fence: int, now: datetime, **values: Any) -> None:
+    """Write what a lane looks like from outside (state, reason, signal, …); an event where its state changed."""
+    lock(tx, lane, fence)
+    before = tx.execute(select(_l.state).where(_l.name == lane)).scalar_one()
+    tx.execute(update(t.lanes).where(_l.name == lane).values(**values))
+    state = values.get("state", before)
+    if state != before:
+        add_event(tx, "lane.changed", now, lane=lane, data={"from": before, "to": state})
+
+
+def connect(
+    tx: Tx,
+    lane: str,
+    fence: int,
+    now: datetime,
+    *,
+    iccid: str,
+    imsi: str | None,
+    own_number: str | None,
+    operator: str | None,
+    imei: str | None,
+    maker: str | None,
+    model: str | None,
+    firmware: str | None,
+) -> tuple[str, bool]:
+    """Enter the SIM that this lane found in its modem; its id, and whether it is another than last time."""
+    lock(tx, lane, fence)
+    previous = tx.execute(select(_l.sim_id).where(_l.name == lane)).scalar()
+    index = tx.index("iccid", iccid)
+    m = t.sims.c
+    sim_id = tx.execute(select(m.id).where(m.iccid_index == index)).scalar()
+    values = {
+        "imsi_index": tx.index("imsi", imsi) if imsi else None,
+        "own_number_sealed": tx.seal("sims.own_number", own_number) if own_number else None,
+        "operator": operator,
+    }
+    if sim_id is None:
+        sim_id = new_id("sim", now)
+        tx.execute(
+            insert(t.sims),
+            {
+                "id": sim_id,
+                "created_at": now,
+                "iccid_index": index,
+                "iccid_sealed": tx.seal("sims.iccid", iccid),
+                "concat_reference": 0,
+                "last_read_at": now,
+                **values,
+            },
+        )
+    else:
+        tx.execute(update(t.sims).where(m.id == sim_id).values(**values))
+    tx.execute(
+        update(t.lanes)
+        .where(_l.name == lane)
+        .values(sim_id=sim_id, imei=imei, maker=maker, model=model, firmware=firmware)
+    )
+    return str(sim_id), previous is not None and previous != sim_id
+
+
+def inbox_read(tx: Tx, sim_id: str, now: datetime) -> None:
+    """This SIM's inbox was read whole just now. A gap of over a minute since the last time, or a clock set back, moves its
+    open deadlines and holds by the difference: windows count only time in which the inbox was being read."""
+    m = t.sims.c
+    last = tx.execute(select(m.last_read_at).where(m.id == sim_id)).scalar()
+    tx.execute(update(t.sims).where(m.id == sim_id).values(last_read_at=now))
+    if last is None:
+        return
+    gap = now - last
+    if timedelta(0) <= gap <= UNREAD:
+        return
+    shift = gap // t.MICROSECOND
+    held = and_(_s.sim_id == sim_id, or_(text("in_flight"), _s.held_until > min(last, now)))
+    moved = [
+        row.question_id
+        for row in tx.execute(select(_s.question_id).where(held, text("in_flight")))
+        if row.question_id
+    ]
+    tx.execute(
+        update(t.submissions)
+        .where(held, _s.held_until.is_not(None))
+        .values(held_until=_later(_s.held_until, shift))
+    )
+    q = t.questions.c
+    if moved:
+        tx.execute(
+            update(t.questions)
+            .where(
+                q.id.in_(moved),
+                q.deadline.is_not(None),
+                q.state.in_(["submitting", "uncertain", "awaiting_reply"]),
+            )
+            .values(deadline=_later(q.deadline, shift))
+        )
+
+
+def _later(column: Any, microseconds: int) -> Any:
+    """The column's integer moved on; typed as plain integer so that no time type touches the arithmetic."""
+    return type_coerce(column, BigInteger) + bindparam(None, microseconds, type_=BigInteger())
+
+
+def next_concat_reference(tx: Tx, sim_id: str) -> int:
+    """A concatenation reference of its own for each long text, counted in the database so that it survives restarts."""
+    m = t.sims.c
+    tx.execute(update(t.sims).where(m.id == sim_id).values(concat_reference=(m.concat_reference + 1) % 256))
+    return int(tx.execute(select(m.concat_reference).where(m.id == sim_id)).scalar_one())
+
+
+def offered_pin(tx: Tx, lane: str, pin: str) -> bool:
+    """Remember that this PIN was offered on this lane; False if it was before (it must not be offered again)."""
+    index = tx.index("pin", f"{lane}\0{pin}")
+    if tx.execute(select(_l.pin_tried).where(_l.name == lane)).scalar() == index:
+        return False
+    tx.execute(update(t.lanes).where(_l.name == lane).values(pin_tried=index))
+    return True
+
+
+def pin_was_right(tx: Tx, lane: str) -> None:
+    """The PIN opened the SIM: it may be offered again next time."""
+    tx.execute(update(t.lanes).where(_l.name == lane).values(pin_tried=None))
+
+
+# -- for faces ----------------------------------------------------------------------------------------------------
+
+
+def list_lanes(tx: Tx) -> list[LaneView]:
+    """All lanes by name."""
+    m = t.sims.c
+    rows = tx.execute(
+        select(t.lanes, m.operator, m.iccid_sealed, m.own_number_sealed, m.active_until, m.credit)
+        .select_from(t.lanes.outerjoin(t.sims, _l.sim_id == m.id))
+        .order_by(_l.name)
+    )
+    return [
+        LaneView(
+            name=row.name, port=row.port, state=LaneState.PAUSED.value if row.paused and row.state == "registered" else row.state,
+            reason=row.reason, operator=row.operator,
+            iccid=row.iccid_sealed and tx.unseal("sims.iccid", row.iccid_sealed),
+            own_number=row.own_number_sealed and tx.unseal("sims.own_number", row.own_number_sealed),
+            active_until=row.active_until, credit=row.credit, maker=row.maker, model=row.model, imei=row.imei,
+            signal=row.signal, registration=row.registration, paused=row.paused,
+            pace=timedelta(microseconds=row.pace), per_hour=row.per_hour, per_day=row.per_day,
+            last_sent_at=row.last_sent_at, last_heard_at=row.last_heard_at, next_send_at=row.next_send_at,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def set_lane(
+    tx: Tx,
+    name: str,
+    *,
+    now: datetime,
+    paused: bool | None = None,
+    pace: timedelta | None = None,
+    per_hour: int | None = None,
+    per_day: int | None = None,
+) -> LaneView:
+    """Pause, resume or change the budget of a lane (until the next start, where the settings hold again). NotFound, Invalid."""
+    if (pace is not None and pace < timedelta(0)) or any(
+        cap is not None and cap < 0 for cap in (per_hour, per_day)
+    ):
+        raise Invalid("pace, per_hour and per_day cannot be negative; 0 means no limit.")
+    values: dict[str, Any] = {
+        key: value
+        for key, value in (
+            ("paused", paused),
+            ("pace", None if pace is None else pace // t.MICROSECOND),
+            ("per_hour", per_hour),
+            ("per_day", per_day),
+        )
+        if value is not None
+    }
+    if pace is not None:
+        values["next_send_at"] = None
+    if values and not tx.execute(update(t.lanes).where(_l.name == name).values(**values)).rowcount:
+        raise NotFound(f"There is no lane {name!r}. GET /v1/lanes lists them.")
+    tx.queued = True
+    found = [lane for lane in list_lanes(tx) if lane.name == name]
+    if not found:
+        raise NotFound(f"There is no lane {name!r}. GET /v1/lanes lists them.")
+    return found[0]
+
+
+def open_requests(tx: Tx, lane: str) -> list[Any]:
+    """What faces asked of this lane and nobody took yet."""
+    r = t.lane_requests.c
+    return list(
+        tx.execute(select(t.lane_requests).where(r.lane == lane, text("state = 'asked'")).order_by(r.id))
+    )
+
+
+def ask_lane(tx: Tx, lane: str, kind: str, arguments: dict[str, Any], asked_by: str, now: datetime) -> str:
+    """Ask a lane for something; its thread takes it in its step and answers in the same row."""
+    if not tx.execute(select(func.count()).select_from(t.lanes).where(_l.name == lane)).scalar_one():
+        raise NotFound(f"There is no lane {lane!r}.")
+    request_id = new_id("req", now)
+    tx.execute(
+        insert(t.lane_requests),
+        {
+            "id": request_id,
+            "created_at": now,
+            "lane": lane,
+            "kind": kind,
+            "arguments": arguments,
+            "asked_by": asked_by,
+            "state": "asked",
+        },
+    )
+    tx.queued = True
+    return request_id
+
+
+def answer_request(tx: Tx, request_id: str, state: str, answer: dict[str, Any]) -> None:
+    r = t.lane_requests.c
+    tx.execute(update(t.lane_requests).where(r.id == request_id).values(state=state, answer=answer))
+
+
+def absent_since_deadline(tx: Tx, read_before: datetime, limit: int = 200) -> list[tuple[str, str]]:
+    """Questions on the air past their deadline whose SIM's inbox was last read before it: (question, sim)."""
+    q, m = t.questions.c, t.sims.c
+    rows = tx.execute(
+        select(q.id, _s.sim_id)
+        .join_from(t.questions, t.submissions, and_(_s.question_id == q.id, text("in_flight")))
+        .join(t.sims, _s.sim_id == m.id)
+        .where(
+            text("questions.state IN ('submitting', 'uncertain', 'awaiting_reply')"),
+            q.deadline <= read_before,
+            or_(m.last_read_at.is_(None), m.last_read_at < q.deadline),
+        )
+        .limit(limit)
+    )
+    return [(row.id, row.sim_id) for row in rows]

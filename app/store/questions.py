@@ -1,0 +1,829 @@
+"""Checks and questions: accepting, joining, the one door for every move, the claim, and how a submission ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, bindparam, func, insert, literal_column, or_, select, text, update
+from sqlalchemy.dialects import postgresql
+
+from app.domain.errors import Conflict, GatewayError, NotFound
+from app.domain.states import FINAL, ON_AIR, OPEN, Outcome, State, may_move
+from app.store import tables as t
+from app.store.engine import Tx, new_id
+
+REUSABLE = (Outcome.FOUND.value, Outcome.NOT_FOUND.value)  # what max_age may reuse (design, section 4)
+REFUSALS = 5  # retryable refusals before a question fails (design, section 4)
+FIRST_PAUSE = timedelta(seconds=10)  # after the first refusal; doubles each time
+UNTIL_FOREVER = timedelta(days=7)  # `expires` is never empty (design, section 4)
+
+IS_OPEN = text("state IN ('queued', 'submitting', 'uncertain', 'awaiting_reply')")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One thing to be asked: the normalised fields of one service. `key` is equal for what asks exactly the same."""
+
+    service: str
+    conversation: str
+    fields: Mapping[str, str]
+    subject: str
+    subject_kind: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A check that is stored. `shared`: it joined a question that was there already."""
+
+    check_id: str
+    question_id: str
+    shared: bool
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A question that this lane may put on the air now; journalled and committed before the first byte."""
+
+    question_id: str
+    submission_id: str
+    service: str
+    address: str
+    text: str
+    fence: int
+    opened_at: datetime
+    attempts: int
+    fault: GatewayError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Servable:
+    """What the claim needs to know of a service that this SIM may serve."""
+
+    name: str
+    conversation: str
+    address: str
+    timeout: timedelta
+    late: timedelta
+    price: int
+    text: Callable[[Mapping[str, str]], str]
+
+
+EVENT_OF = {
+    State.ANSWERED: "check.answered",
+    State.NO_REPLY: "check.no_reply",
+    State.FAILED: "check.failed",
+    State.UNCERTAIN: "check.uncertain",
+    State.CANCELLED: "check.cancelled",
+    State.EXPIRED: "check.expired",
+}
+
+_q = t.questions.c
+_FIND_OPEN = select(_q.id, _q.ask_index, _q.state).where(
+    _q.ask_index.in_(bindparam("wanted", expanding=True)), IS_OPEN
+)
+_FIND_OPEN_LOCKED = _FIND_OPEN.with_for_update()
+_HEAD_RANK = (
+    select(_q.rank)
+    .where(
+        _q.service == bindparam("wanted_service"),
+        text("state = 'queued' AND not_before IS NULL AND wanted_sim IS NULL"),
+    )
+    .order_by(_q.priority, _q.rank, _q.id)
+    .limit(1)
+)
+
+
+def accept(
+    tx: Tx,
+    asks: Sequence[Ask],
+    *,
+    client: str,
+    origin: str,
+    now: datetime,
+    references: Sequence[str | None] | None = None,
+    batch_id: str | None = None,
+    priority: int = 5,
+    max_age: timedelta = timedelta(0),
+    expires_in: timedelta = UNTIL_FOREVER,
+) -> list[Accepted]:
+    """Store one check for each ask, in order; asks of the same that are open (or fresh enough by `max_age`) share one question."""
+    indexes = [tx.index("ask", f"{ask.service}\0{ask.key}") for ask in asks]
+    found = _joinable(tx, set(indexes), now, max_age)
+    expires = now + expires_in
+    joined = {index for index in indexes if index in found}
+    fresh: dict[bytes, dict[str, Any]] = {}
+    base = _head_rank(tx, asks[0].service) if asks else 0
+    for position, (ask, index) in enumerate(zip(asks, indexes, strict=True)):
+        if index not in found and index not in fresh:
+            fresh[index] = {
+                "id": new_id("qst", now),
+                "created_at": now,
+                "service": ask.service,
+                "ask_index": index,
+                "subject_index": tx.index(f"subject {ask.subject_kind}", ask.subject),
+                "fields_sealed": tx.seal("questions.fields", json.dumps(dict(ask.fields))),
+                "conversation": ask.conversation,
+                "state": State.QUEUED.value,
+                "priority": priority,
+                "rank": base + position,
+                "expires": expires,
+                "attempts": 0,
+                "late": False,
+                "cost": 0,
+            }
+    if fresh:
+        tx.queued = True
+        for index, row in _insert_questions(tx, fresh, now, max_age).items():
+            found[index] = row
+            if row[0] != fresh[index]["id"]:
+                joined.add(index)
+    open_joined = [found[index][0] for index in joined if found[index][1] in OPEN]
+    if open_joined:
+        tx.execute(
+            update(t.questions)
+            .where(_q.id.in_(open_joined))
+            .values(priority=_least(tx, _q.priority, priority), expires=_greatest(tx, _q.expires, expires))
+        )
+    accepted: list[Accepted] = []
+    rows: list[dict[str, Any]] = []
+    seen: set[bytes] = set()
+    for position, index in enumerate(indexes):
+        question_id, state = found[index]
+        check_id = new_id("chk", now)
+        rows.append(
+            {
+                "id": check_id,
+                "created_at": now,
+                "question_id": question_id,
+                "client": client,
+                "reference": references[position] if references else None,
+                "origin": origin,
+                "batch_id": batch_id,
+                "max_age": int(max_age.total_seconds()),
+            }
+        )
+        accepted.append(Accepted(check_id, question_id, index in joined or index in seen, state))
+        seen.add(index)
+        if state is State.ANSWERED:
+            add_event(tx, "check.answered", now, check_id=check_id, batch_id=batch_id)
+    if rows:
+        tx.execute(insert(t.checks), rows)
+    return accepted
+
+
+def _joinable(
+    tx: Tx, wanted: set[bytes], now: datetime, max_age: timedelta
+) -> dict[bytes, tuple[str, State]]:
+    statement = _FIND_OPEN_LOCKED if tx.postgres else _FIND_OPEN
+    found = {
+        row.ask_index: (row.id, State(row.state)) for row in tx.execute(statement, {"wanted": list(wanted)})
+    }
+    missing = [index for index in wanted if index not in found]
+    if max_age and missing:
+        rows = tx.execute(
+            select(_q.id, _q.ask_index)
+            .where(
+                _q.ask_index.in_(missing),
+                text("state = 'answered'"),
+                _q.answered_at >= now - max_age,
+                _q.outcome.in_(REUSABLE),
+            )
+            .order_by(_q.answered_at)
+        )
+        found.update({row.ask_index: (row.id, State.ANSWERED) for row in rows})
+    return found
+
+
+def _insert_questions(
+    tx: Tx, fresh: dict[bytes, dict[str, Any]], now: datetime, max_age: timedelta
+) -> dict[bytes, tuple[str, State]]:
+    if not tx.postgres:
+        tx.execute(insert(t.questions), list(fresh.values()))
+        return {index: (row["id"], State.QUEUED) for index, row in fresh.items()}
+    found: dict[bytes, tuple[str, State]] = {}
+    while len(found) < len(fresh):
+        # Another process may insert, or end, the same question between our look and our insert.
+        missing = [row for index, row in fresh.items() if index not in found]
+        tx.execute(
+            postgresql.insert(t.questions).on_conflict_do_nothing(
+                index_elements=["ask_index"], index_where=IS_OPEN
+            ),
+            missing,
+        )
+        found.update(_joinable(tx, {row["ask_index"] for row in missing}, now, timedelta(0)))
+    return found
+
+
+def _head_rank(tx: Tx, service: str) -> int:
+    return int(tx.execute(_HEAD_RANK, {"wanted_service": service}).scalar() or 0)
+
+
+def _least(tx: Tx, column: ColumnElement[Any], value: Any) -> Any:
+    return func.least(column, value) if tx.postgres else func.min(column, value)
+
+
+def _greatest(tx: Tx, column: Any, value: datetime) -> Any:
+    bound = bindparam(None, value, type_=t.UtcTime())
+    return func.greatest(column, bound) if tx.postgres else func.max(column, bound)
+
+
+# -- the one door -------------------------------------------------------------------------------------------------
+
+_STATE_OF = select(_q.state, _q.fence).where(_q.id == bindparam("wanted_id"))
+_STATE_OF_LOCKED = _STATE_OF.with_for_update()
+_m = t.moves.c
+_ADD_MOVE = insert(t.moves).from_select(
+    ["question_id", "seq", "from_state", "to_state", "at", "by", "why"],
+    select(
+        bindparam("question", type_=_m.question_id.type),
+        func.coalesce(func.max(_m.seq), 0) + 1,
+        bindparam("origin", type_=_m.from_state.type),
+        bindparam("target", type_=_m.to_state.type),
+        bindparam("moment", type_=t.UtcTime()),
+        bindparam("mover", type_=_m.by.type),
+        bindparam("reason", type_=_m.why.type),
+    ).where(_m.question_id == bindparam("question", type_=_m.question_id.type)),
+)
+_c = t.checks.c
+_CHECKS_OF = select(_c.id, _c.batch_id, _c.origin).where(
+    _c.question_id == bindparam("wanted_id"), _c.cancelled_at.is_(None)
+)
+_ADD_EVENT = insert(t.events)
+
+
+def move(
+    tx: Tx,
+    question_id: str,
+    origins: Collection[State],
+    target: State,
+    *,
+    now: datetime,
+    by: str,
+    why: str | None = None,
+    fence: int | None = None,
+    event: str | None = None,
+    **values: Any,
+) -> State | None:
+    """Move a question if it stands in one of `origins` (and, given a fence, if it is still that sender's); the state it left, else None.
+
+    The history row and the events of all its checks go into the same transaction.
+    """
+    row = tx.execute(_STATE_OF_LOCKED if tx.postgres else _STATE_OF, {"wanted_id": question_id}).one_or_none()
+    if row is None or row.state not in origins or (fence is not None and row.fence != fence):
+        return None
+    origin = State(row.state)
+    if not may_move(origin, target):
+        raise AssertionError(f"the table of moves has no {origin} -> {target}")
+    tx.execute(update(t.questions).where(_q.id == question_id).values(state=target.value, **values))
+    tx.execute(
+        _ADD_MOVE,
+        {
+            "question": question_id,
+            "origin": origin.value,
+            "target": target.value,
+            "moment": now,
+            "mover": by,
+            "reason": why,
+        },
+    )
+    tx.touched.add(question_id)
+    kind = event or EVENT_OF.get(target)
+    if target is State.QUEUED:
+        tx.queued = True
+    if kind is not None:
+        for check in tx.execute(_CHECKS_OF, {"wanted_id": question_id}):
+            add_event(tx, kind, now, check_id=check.id, batch_id=check.batch_id)
+            if check.origin == "phone" and target in FINAL:
+                _phone_is_due(tx, check.id, origin, target, now)
+    return origin
+
+
+def _phone_is_due(tx: Tx, check_id: str, origin: State, target: State, now: datetime) -> None:
+    """Somebody with a phone hears the answer, or that none came; after "none came", once, the late answer."""
+    a = t.phone_asks.c
+    late = target is State.ANSWERED and origin in FINAL
+    says = "late" if late else "answer" if target is State.ANSWERED else "none"
+    changed = tx.execute(
+        update(t.phone_asks)
+        .where(
+            a.check_id == check_id,
+            or_(a.state == "waiting", and_(a.says == "none", literal_column(str(int(late))) == 1)),
+        )
+        .values(state="due", says=says, due=now)
+    ).rowcount
+    tx.phone_due = tx.phone_due or bool(changed)
+
+
+def add_event(
+    tx: Tx,
+    kind: str,
+    now: datetime,
+    *,
+    check_id: str | None = None,
+    batch_id: str | None = None,
+    lane: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an event into this transaction; whoever reads the feed first numbers it."""
+    tx.execute(
+        _ADD_EVENT,
+        {
+            "id": new_id("evt", now),
+            "created_at": now,
+            "kind": kind,
+            "check_id": check_id,
+            "batch_id": batch_id,
+            "lane": lane,
+            "data": dict(data or {}),
+        },
+    )
+
+
+# -- cancel and expire --------------------------------------------------------------------------------------------
+
+
+def cancel(tx: Tx, check_id: str, *, now: datetime, by: str, client: str | None) -> None:
+    """Cancel a check that is still queued; its question ends when nobody else wants it. NotFound, Conflict."""
+    row = tx.execute(
+        select(_c.client, _c.question_id, _c.cancelled_at).where(_c.id == check_id)
+    ).one_or_none()
+    if row is None or (client is not None and row.client != client):
+        raise NotFound(
+            f"There is no check {check_id}. Check the id, and that this key belongs to the client that asked it."
+        )
+    if row.cancelled_at is not None:
+        return
+    state = State(tx.execute(select(_q.state).where(_q.id == row.question_id).with_for_update()).scalar_one())
+    if state is not State.QUEUED:
+        raise Conflict(
+            f"The check is {state.value}: only a queued one can be cancelled, for its SMS may be on the air already."
+        )
+    others = tx.execute(
+        select(func.count()).where(
+            _c.question_id == row.question_id, _c.cancelled_at.is_(None), _c.id != check_id
+        )
+    ).scalar_one()
+    if others:
+        batch = tx.execute(select(_c.batch_id).where(_c.id == check_id)).scalar()
+        add_event(tx, "check.cancelled", now, check_id=check_id, batch_id=batch)
+    else:
+        move(
+            tx,
+            row.question_id,
+            {State.QUEUED},
+            State.CANCELLED,
+            now=now,
+            by=by,
+            why="no check wants it any more",
+        )
+    tx.execute(update(t.checks).where(_c.id == check_id).values(cancelled_at=now))
+    tx.touched.add(row.question_id)
+
+
+def expire_due(tx: Tx, now: datetime, limit: int = 500) -> int:
+    """End what was not sent before `expires`, and give back to the queue what was put off until now."""
+    due = tx.execute(
+        select(_q.id).where(text("state = 'queued'"), _q.expires <= now).order_by(_q.expires).limit(limit)
+    ).scalars()
+    count = 0
+    for question_id in list(due):
+        count += (
+            move(
+                tx,
+                question_id,
+                {State.QUEUED},
+                State.EXPIRED,
+                now=now,
+                by="housekeeper",
+                why="not sent in time",
+            )
+            is not None
+        )
+    released = tx.execute(
+        update(t.questions)
+        .where(text("state = 'queued' AND not_before IS NOT NULL"), _q.not_before <= now)
+        .values(not_before=None)
+    ).rowcount
+    tx.queued = tx.queued or bool(released)
+    return count + int(released)
+
+
+# -- the claim ----------------------------------------------------------------------------------------------------
+
+_s = t.submissions.c
+_HELD = (
+    select(_s.id)
+    .where(
+        _s.sim_id == bindparam("sim"),
+        _s.conversation == bindparam("talk"),
+        or_(text("in_flight"), _s.held_until > bindparam("moment", type_=t.UtcTime())),
+    )
+    .limit(1)
+)
+_HEADS = [
+    (
+        select(_q.id, _q.priority, _q.rank, _q.fields_sealed, _q.attempts, _q.cost)
+        .where(
+            _q.service == bindparam("wanted_service"),
+            text("state = 'queued' AND not_before IS NULL"),
+            condition,
+        )
+        .order_by(_q.priority, _q.rank, _q.id)
+        .limit(1)
+    )
+    for condition in (text("wanted_sim IS NULL"), _q.wanted_sim == bindparam("sim"))
+]
+_HEADS_LOCKED = [head.with_for_update(skip_locked=True) for head in _HEADS]
+_TAKE = (
+    update(t.questions)
+    .where(_q.id == bindparam("wanted_id"), text("state = 'queued'"))
+    .values(
+        state=State.SUBMITTING.value,
+        lane=bindparam("new_lane"),
+        fence=bindparam("new_fence"),
+        submitted_at=bindparam("moment", type_=t.UtcTime()),
+        deadline=bindparam("end", type_=t.UtcTime()),
+        attempts=_q.attempts + 1,
+    )
+)
+_ADD_SUBMISSION = insert(t.submissions)
+
+
+def claim(
+    tx: Tx, lane: str, fence: int, sim_id: str, services: Sequence[Servable], now: datetime
+) -> Claimed | None:
+    """Take the first question by (priority, rank, id) whose conversation nothing holds, and journal its submission.
+
+    The caller has locked the lane's row and asked its budget. Once this commits, the match window is open.
+    """
+    best: tuple[Any, Servable] | None = None
+    blocked: dict[str, bool] = {}
+    for service in services:
+        talk = service.conversation
+        if talk not in blocked:
+            blocked[talk] = (
+                tx.execute(_HELD, {"sim": sim_id, "talk": talk, "moment": now}).first() is not None
+            )
+        if blocked[talk]:
+            continue
+        for head in _HEADS_LOCKED if tx.postgres else _HEADS:
+            row = tx.execute(head, {"wanted_service": service.name, "sim": sim_id}).first()
+            if row and (
+                best is None
+                or (row.priority, row.rank, row.id) < (best[0].priority, best[0].rank, best[0].id)
+            ):
+                best = (row, service)
+    if best is None:
+        return None
+    row, service = best
+    deadline = now + service.timeout
+    taken = tx.execute(
+        _TAKE, {"wanted_id": row.id, "new_lane": lane, "new_fence": fence, "moment": now, "end": deadline}
+    ).rowcount
+    if not taken:
+        return None
+    tx.execute(
+        _ADD_MOVE,
+        {
+            "question": row.id,
+            "origin": "queued",
+            "target": "submitting",
+            "moment": now,
+            "mover": lane,
+            "reason": None,
+        },
+    )
+    tx.touched.add(row.id)
+    submission_id = new_id("sub", now)
+    body, fault = "", None
+    try:
+        body = service.text(json.loads(tx.unseal("questions.fields", row.fields_sealed)))
+    except GatewayError as error:
+        fault = error  # the service's file changed since this was asked: the lane refuses it, so that it blocks nobody
+    tx.execute(
+        _ADD_SUBMISSION,
+        {
+            "id": submission_id,
+            "created_at": now,
+            "kind": "question",
+            "question_id": row.id,
+            "sim_id": sim_id,
+            "conversation": service.conversation,
+            "lane": lane,
+            "fence": fence,
+            "address_sealed": tx.seal("submissions.address", service.address),
+            "address_index": tx.index("address", service.address),
+            "text_sealed": tx.seal("submissions.text", body),
+            "parts": 1,
+            "state": "open",
+            "opened_at": now,
+            "in_flight": True,
+            "held_until": now + service.late,
+            "cost": service.price,
+        },
+    )
+    return Claimed(
+        row.id, submission_id, service.name, service.address, body, fence, now, row.attempts + 1, fault
+    )
+
+
+_SENT = (
+    update(t.submissions)
+    .where(_s.id == bindparam("wanted_id"), text("state IN ('open', 'uncertain')"))
+    .values(
+        state="sent",
+        tp_references=bindparam("references"),
+        closed_at=bindparam("moment", type_=t.UtcTime()),
+    )
+)
+_PRICE = select(_s.cost).where(_s.id == bindparam("wanted_id"), text("state = 'open'"))
+_PAID = update(t.questions).where(_q.id == bindparam("wanted_id")).values(cost=_q.cost + bindparam("price"))
+
+
+def _paid(tx: Tx, submission_id: str, question_id: str) -> None:
+    """Count the price of a submission that is, or may be, on the air: once, when it leaves `open`."""
+    price = tx.execute(_PRICE, {"wanted_id": submission_id}).scalar()
+    if price is not None:
+        tx.execute(_PAID, {"wanted_id": question_id, "price": price})
+        tx.touched.add(question_id)
+
+
+def sent(
+    tx: Tx, submission_id: str, question_id: str, references: Sequence[int], *, now: datetime, by: str
+) -> None:
+    """+CMGS came: the submission is sent and paid; the question waits for its reply, if none came before."""
+    _paid(tx, submission_id, question_id)
+    tx.execute(
+        _SENT, {"wanted_id": submission_id, "references": ",".join(map(str, references)), "moment": now}
+    )
+    move(tx, question_id, {State.SUBMITTING, State.UNCERTAIN}, State.AWAITING_REPLY, now=now, by=by)
+
+
+def refused(
+    tx: Tx, claimed: Claimed, *, now: datetime, by: str, code: str, detail: str, retryable: bool
+) -> None:
+    """Surely nothing went out: back to the queue after a pause, or failed. A question with a message never goes back."""
+    end_submission(
+        tx, claimed.submission_id, ended="refused", held_until=now, state="refused", error_code=code, cost=0
+    )
+    values = {"error_code": code, "error_detail": detail}
+    if retryable and claimed.attempts < REFUSALS and not attributed(tx, claimed.question_id):
+        pause = FIRST_PAUSE * 2 ** (claimed.attempts - 1)
+        move(
+            tx,
+            claimed.question_id,
+            {State.SUBMITTING},
+            State.QUEUED,
+            now=now,
+            by=by,
+            why=code,
+            fence=claimed.fence,
+            not_before=now + pause,
+            lane=None,
+            deadline=None,
+            **values,
+        )
+    else:
+        move(
+            tx, claimed.question_id, {State.SUBMITTING}, State.FAILED,
+            now=now, by=by, why=code, fence=claimed.fence, deadline=None, **values,
+        )  # fmt: skip
+
+
+def stood_down(tx: Tx, claimed: Claimed, *, now: datetime, by: str, why: str) -> None:
+    """The lane stopped before the first byte counted: back to the queue at once, no refusal counted."""
+    end_submission(
+        tx, claimed.submission_id, ended="refused", held_until=now, state="refused", error_code=why, cost=0
+    )
+    move(
+        tx, claimed.question_id, {State.SUBMITTING}, State.QUEUED,
+        now=now, by=by, why=why, fence=claimed.fence, lane=None, deadline=None, attempts=claimed.attempts - 1,
+    )  # fmt: skip
+
+
+def maybe_sent(tx: Tx, submission_id: str, question_id: str, *, now: datetime, by: str, why: str) -> None:
+    """Silence after Ctrl-Z, or a sender that died: the SMS may be on the air and is counted as paid."""
+    _paid(tx, submission_id, question_id)
+    tx.execute(
+        update(t.submissions)
+        .where(_s.id == submission_id, text("state = 'open'"))
+        .values(state="uncertain", error_code=why)
+    )
+    move(tx, question_id, {State.SUBMITTING}, State.UNCERTAIN, now=now, by=by, why=why)
+
+
+def end_submission(
+    tx: Tx, submission_id: str, *, ended: str, held_until: datetime | None, **values: Any
+) -> None:
+    """Take a submission out of flight; its conversation stays held until `held_until` (None: as it was)."""
+    if held_until is not None:
+        values["held_until"] = held_until
+    tx.execute(
+        update(t.submissions).where(_s.id == submission_id).values(in_flight=False, ended=ended, **values)
+    )
+
+
+def attributed(tx: Tx, question_id: str) -> bool:
+    """True if any message was ever attributed to it."""
+    a = t.attributions.c
+    return tx.execute(select(a.id).where(a.question_id == question_id).limit(1)).first() is not None
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyView:
+    message_id: str
+    role: str
+    evidence: str
+    by: str
+    at: datetime
+    received_at: datetime
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveView:
+    at: datetime
+    origin: str | None
+    target: str
+    by: str
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """A check with its question, unsealed; faces mask it."""
+
+    id: str
+    question_id: str
+    client: str
+    origin: str
+    batch_id: str | None
+    service: str
+    fields: dict[str, str]
+    reference: str | None
+    state: State
+    outcome: str | None
+    late: bool
+    shared: bool
+    record: dict[str, Any] | None
+    evidence: str | None
+    lane: str | None
+    attempts: int
+    cost: int
+    created_at: datetime
+    submitted_at: datetime | None
+    answered_at: datetime | None
+    deadline: datetime | None
+    expires: datetime | None
+    error_code: str | None
+    error_detail: str | None
+    replies: tuple[ReplyView, ...]
+    history: tuple[MoveView, ...]
+
+
+def checks_where(
+    tx: Tx,
+    *conditions: ColumnElement[bool],
+    limit: int,
+    newest_first: bool = True,
+    whole: bool = True,
+) -> list[CheckView]:
+    """Checks that fit, each with record, replies and history (`whole`) or with the bare row."""
+    joined = t.checks.join(t.questions, _c.question_id == _q.id)
+    rows = tx.execute(
+        select(
+            t.questions,
+            _c.id.label("check_id"),
+            _c.client,
+            _c.origin,
+            _c.batch_id,
+            _c.reference,
+            _c.created_at.label("asked_at"),
+            _c.cancelled_at,
+        )
+        .select_from(joined)
+        .where(*conditions)
+        .order_by(_c.id.desc() if newest_first else _c.id)
+        .limit(limit)
+    ).all()
+    ids = {row.id for row in rows}
+    replies = _replies(tx, ids) if whole else {}
+    history = _history(tx, ids) if whole else {}
+    owners = _owners(tx, ids)
+    views = []
+    for row in rows:
+        state = State.CANCELLED if row.cancelled_at is not None else State(row.state)
+        record = row.record_sealed and json.loads(tx.unseal("questions.record", row.record_sealed))
+        views.append(
+            CheckView(
+                id=row.check_id, question_id=row.id, client=row.client, origin=row.origin, batch_id=row.batch_id,
+                service=row.service, fields=json.loads(tx.unseal("questions.fields", row.fields_sealed)),
+                reference=row.reference, state=state, outcome=row.outcome, late=row.late,
+                shared=owners.get(row.id) != row.check_id, record=record, evidence=row.evidence, lane=row.lane,
+                attempts=row.attempts, cost=row.cost, created_at=row.asked_at, submitted_at=row.submitted_at,
+                answered_at=row.answered_at,
+                deadline=row.deadline if state in ON_AIR else None,
+                expires=row.expires if state is State.QUEUED else None,
+                error_code=row.error_code if state in (State.FAILED, State.NO_REPLY, State.QUEUED) else None,
+                error_detail=row.error_detail,
+                replies=tuple(replies.get(row.id, ())), history=tuple(history.get(row.id, ())),
+            )
+        )  # fmt: skip
+    return views
+
+
+def get_check(tx: Tx, check_id: str, client: str | None) -> CheckView:
+    """One check of this client (None: of any). NotFound."""
+    found = checks_where(tx, _c.id == check_id, limit=1)
+    if not found or (client is not None and found[0].client != client):
+        raise NotFound(
+            f"There is no check {check_id}. Check the id, and that this key belongs to the client that asked it."
+        )
+    return found[0]
+
+
+def list_checks(
+    tx: Tx,
+    *,
+    client: str | None,
+    limit: int,
+    before: str | None = None,
+    states: Sequence[str] = (),
+    outcome: str | None = None,
+    service: str | None = None,
+    reference: str | None = None,
+    batch: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> list[CheckView]:
+    """Newest first, before a check id (the cursor)."""
+    conditions: list[Any] = []
+    if client is not None:
+        conditions.append(_c.client == client)
+    if before is not None:
+        conditions.append(_c.id < before)
+    if states:
+        of_question = and_(_q.state.in_(states), _c.cancelled_at.is_(None))
+        cancelled = State.CANCELLED.value in states
+        conditions.append(or_(of_question, _c.cancelled_at.is_not(None)) if cancelled else of_question)
+    for column, value in (
+        (_q.outcome, outcome),
+        (_q.service, service),
+        (_c.reference, reference),
+        (_c.batch_id, batch),
+    ):
+        if value is not None:
+            conditions.append(column == value)
+    if since is not None:
+        conditions.append(_c.created_at >= since)
+    if until is not None:
+        conditions.append(_c.created_at < until)
+    return checks_where(tx, *conditions, limit=limit)
+
+
+def _replies(tx: Tx, question_ids: set[str]) -> dict[str, list[ReplyView]]:
+    a, m = t.attributions.c, t.messages.c
+    rows = tx.execute(
+        select(a.question_id, a.message_id, a.role, a.evidence, a.by, a.at, m.received_at, m.text_sealed)
+        .join_from(t.attributions, t.messages, a.message_id == m.id)
+        .where(a.question_id.in_(question_ids), a.detached_at.is_(None))
+        .order_by(a.id)
+    )
+    found: dict[str, list[ReplyView]] = {}
+    for row in rows:
+        body = tx.unseal("messages.text", row.text_sealed)
+        found.setdefault(row.question_id, []).append(
+            ReplyView(row.message_id, row.role, row.evidence, row.by, row.at, row.received_at, body)
+        )
+    return found
+
+
+def _history(tx: Tx, question_ids: set[str]) -> dict[str, list[MoveView]]:
+    rows = tx.execute(
+        select(t.moves).where(_m.question_id.in_(question_ids)).order_by(_m.question_id, _m.seq)
+    )
+    found: dict[str, list[MoveView]] = {}
+    for row in rows:
+        found.setdefault(row.question_id, []).append(
+            MoveView(row.at, row.from_state, row.to_state, row.by, row.why)
+        )
+    return found
+
+
+def _owners(tx: Tx, question_ids: set[str]) -> dict[str, str]:
+    """The first check of each question: the others share it."""
+    rows = tx.execute(
+        select(_c.question_id, func.min(_c.id))
+        .where(_c.question_id.in_(question_ids))
+        .group_by(_c.question_id)
+    )
+    return {question_id: first for question_id, first in rows}
