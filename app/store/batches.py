@@ -26,6 +26,8 @@ ABANDONED = timedelta(
 )  # no file takes so long to store: its process died, and its client never read a 202
 COUNTED = ("queued", "waiting", "answered", "no_reply", "failed", "cancelled", "expired")  # design, section 6
 
+_HAS_ERROR = text("batch_rows.error IS NOT NULL")  # the column is JSON, whose own null is another thing
+_NO_ERROR = text("batch_rows.error IS NULL")
 IS_OPEN = text("batches.state IN ('receiving', 'queued', 'running')")
 
 _b = t.batches.c
@@ -194,7 +196,6 @@ def next_chunk(tx: Tx, batch_id: str, after_row: int, limit: int = CHUNK) -> lis
     return rows
 
 
-_NO_ERROR = text("batch_rows.error IS NULL")  # the column is JSON, whose own null is another thing
 _ATTACH = (
     update(t.batch_rows)
     .where(_r.batch_id == bindparam("of_batch"), _r.row == bindparam("of_row"))
@@ -375,10 +376,7 @@ def still_receiving(tx: Tx, batch_id: str) -> bool:
 def row_errors(tx: Tx, batch_id: str, limit: int) -> list[dict[str, Any]]:
     """The first faults of a batch, in the order of the file."""
     rows = tx.execute(
-        select(_r.row, _r.error)
-        .where(_r.batch_id == batch_id, text("error IS NOT NULL"))
-        .order_by(_r.row)
-        .limit(limit)
+        select(_r.row, _r.error).where(_r.batch_id == batch_id, _HAS_ERROR).order_by(_r.row).limit(limit)
     )
     return [{"row": row.row, **row.error} for row in rows]
 
@@ -423,15 +421,6 @@ def record_fields(tx: Tx, batch_id: str) -> set[str]:
         if len(rows) < CHUNK:
             return names
         after = rows[-1].id
-
-
-def sending_lanes(tx: Tx) -> list[tuple[timedelta, int, int]]:
-    """Pace and caps (an hour, a day; 0: none) of each lane that is not paused or failed."""
-    lane = t.lanes.c
-    rows = tx.execute(
-        select(lane.pace, lane.per_hour, lane.per_day).where(lane.paused.is_(False), lane.state != "failed")
-    )
-    return [(timedelta(milliseconds=row.pace), row.per_hour, row.per_day) for row in rows]
 
 
 def _no_batch(batch_id: str) -> NotFound:

@@ -1,10 +1,9 @@
 """${message}"""
 
 import sqlalchemy as sa
-import sqlmodel
 from alembic import op
 
-import app.store.tables
+from app.store.tables import UtcTime
 ${imports if imports else ""}
 
 revision = ${repr(up_revision)}
