@@ -370,7 +370,7 @@ def list_batches(tx: Tx, *, client: str | None, limit: int, before: str | None =
 
 def still_receiving(tx: Tx, batch_id: str) -> bool:
     """True while its rows come in: the request that began it is still running."""
-    return tx.execute(select(_b.state).where(_b.id == batch_id)).scalar() == "receiving"
+    return bool(tx.execute(select(_b.state).where(_b.id == batch_id)).scalar() == "receiving")
 
 
 def row_errors(tx: Tx, batch_id: str, limit: int) -> list[dict[str, Any]]:
