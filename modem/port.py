@@ -72,6 +72,9 @@ class PortSettings:
     urcs: Sequence[str] = field(default_factory=tuple)
     cmgs_timeout: timedelta = timedelta(seconds=120)
     prompt_timeout: timedelta = timedelta(seconds=10)
+    answer_timeout: timedelta = timedelta(seconds=10)
+    wake_timeout: timedelta = timedelta(seconds=3)
+    drain_timeout: timedelta = timedelta(seconds=3)
 
 
 class ModemError(Exception):
