@@ -14,8 +14,9 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.states import ON_AIR, OPEN, State
 from app.store import questions
 from app.store import tables as t
+from app.store.checks import CheckView, checks_where
 from app.store.engine import Tx, new_id
-from app.store.questions import Ask, CheckView
+from app.store.questions import Ask
 from app.store.sealing import Keyring
 
 CHUNK = 1000  # rows a transaction: the writer is free for the lanes again after some 50 ms (design, section 4: 1,000 to 2,000)
@@ -390,7 +391,7 @@ def rows_with_answers(tx: Tx, batch_id: str, after_row: int, limit: int = CHUNK)
         .limit(limit)
     ).all()
     wanted = [row.check_id for row in rows if row.check_id is not None]
-    views = questions.checks_where(tx, _c.id.in_(wanted), limit=len(wanted), whole=False) if wanted else []
+    views = checks_where(tx, _c.id.in_(wanted), limit=len(wanted), whole=False) if wanted else []
     answers = {view.id: view for view in views}
     return [
         RowView(

@@ -25,7 +25,8 @@ from app.domain.errors import Invalid, NotFound
 from app.domain.states import LaneState
 from app.store import tables as t
 from app.store.engine import Tx, new_id
-from app.store.questions import add_event, maybe_sent
+from app.store.questions import add_event
+from app.store.submissions import maybe_sent
 
 LEASE = timedelta(seconds=10)  # design, section 4.2
 HUNG_STEP = timedelta(

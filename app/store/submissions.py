@@ -1,0 +1,271 @@
+"""Submissions: the claim, which is also the journal, and how each ended. They alone hold conversations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, insert, or_, select, text, update
+
+from app.domain.errors import GatewayError
+from app.domain.states import State
+from app.store import tables as t
+from app.store.engine import Tx, new_id
+from app.store.questions import ADD_MOVE, move
+
+WINDOW = timedelta(hours=24)  # submissions that a message may belong to (design, section 4.1)
+REFUSALS = 5  # retryable refusals before a question fails (design, section 4)
+FIRST_PAUSE = timedelta(seconds=10)  # after the first refusal; doubles each time
+
+_q = t.questions.c
+_s = t.submissions.c
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A question that this lane may put on the air now; journalled and committed before the first byte."""
+
+    question_id: str
+    submission_id: str
+    service: str
+    address: str
+    text: str
+    fence: int
+    opened_at: datetime
+    attempts: int
+    fault: GatewayError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Servable:
+    """What the claim needs to know of a service that this SIM may serve."""
+
+    name: str
+    conversation: str
+    address: str
+    timeout: timedelta
+    late: timedelta
+    price: int
+    text: Callable[[Mapping[str, str]], str]
+
+
+_s = t.submissions.c
+_HELD = (
+    select(_s.id)
+    .where(
+        _s.sim_id == bindparam("sim"),
+        _s.conversation == bindparam("talk"),
+        or_(text("in_flight"), _s.held_until > bindparam("moment", type_=t.UtcTime())),
+    )
+    .limit(1)
+)
+_HEADS = [
+    (
+        select(_q.id, _q.priority, _q.rank, _q.fields_sealed, _q.attempts, _q.cost)
+        .where(
+            _q.service == bindparam("wanted_service"),
+            text("state = 'queued' AND not_before IS NULL"),
+            condition,
+        )
+        .order_by(_q.priority, _q.rank, _q.id)
+        .limit(1)
+    )
+    for condition in (text("wanted_sim IS NULL"), _q.wanted_sim == bindparam("sim"))
+]
+_HEADS_LOCKED = [head.with_for_update(skip_locked=True) for head in _HEADS]
+_TAKE = (
+    update(t.questions)
+    .where(_q.id == bindparam("wanted_id"), text("state = 'queued'"))
+    .values(
+        state=State.SUBMITTING.value,
+        lane=bindparam("new_lane"),
+        fence=bindparam("new_fence"),
+        submitted_at=bindparam("moment", type_=t.UtcTime()),
+        deadline=bindparam("end", type_=t.UtcTime()),
+        attempts=_q.attempts + 1,
+    )
+)
+_ADD_SUBMISSION = insert(t.submissions)
+
+
+def claim(
+    tx: Tx, lane: str, fence: int, sim_id: str, services: Sequence[Servable], now: datetime
+) -> Claimed | None:
+    """Take the first question by (priority, rank, id) whose conversation nothing holds, and journal its submission.
+
+    The caller has locked the lane's row and asked its budget. Once this commits, the match window is open.
+    """
+    best: tuple[Any, Servable] | None = None
+    blocked: dict[str, bool] = {}
+    for service in services:
+        talk = service.conversation
+        if talk not in blocked:
+            blocked[talk] = (
+                tx.execute(_HELD, {"sim": sim_id, "talk": talk, "moment": now}).first() is not None
+            )
+        if blocked[talk]:
+            continue
+        for head in _HEADS_LOCKED if tx.postgres else _HEADS:
+            row = tx.execute(head, {"wanted_service": service.name, "sim": sim_id}).first()
+            if row and (
+                best is None
+                or (row.priority, row.rank, row.id) < (best[0].priority, best[0].rank, best[0].id)
+            ):
+                best = (row, service)
+    if best is None:
+        return None
+    row, service = best
+    deadline = now + service.timeout
+    taken = tx.execute(
+        _TAKE, {"wanted_id": row.id, "new_lane": lane, "new_fence": fence, "moment": now, "end": deadline}
+    ).rowcount
+    if not taken:
+        return None
+    tx.execute(
+        ADD_MOVE,
+        {
+            "question": row.id,
+            "origin": "queued",
+            "target": "submitting",
+            "moment": now,
+            "mover": lane,
+            "reason": None,
+        },
+    )
+    tx.touched.add(row.id)
+    submission_id = new_id("sub", now)
+    body, fault = "", None
+    try:
+        body = service.text(json.loads(tx.unseal("questions.fields", row.fields_sealed)))
+    except GatewayError as error:
+        fault = error  # the service's file changed since this was asked: the lane refuses it, so that it blocks nobody
+    tx.execute(
+        _ADD_SUBMISSION,
+        {
+            "id": submission_id,
+            "created_at": now,
+            "kind": "question",
+            "question_id": row.id,
+            "sim_id": sim_id,
+            "conversation": service.conversation,
+            "lane": lane,
+            "fence": fence,
+            "address_sealed": tx.seal("submissions.address", service.address),
+            "address_index": tx.index("address", service.address),
+            "text_sealed": tx.seal("submissions.text", body),
+            "parts": 1,
+            "state": "open",
+            "opened_at": now,
+            "in_flight": True,
+            "held_until": now + service.late,
+            "cost": service.price,
+        },
+    )
+    return Claimed(
+        row.id, submission_id, service.name, service.address, body, fence, now, row.attempts + 1, fault
+    )
+
+
+_SENT = (
+    update(t.submissions)
+    .where(_s.id == bindparam("wanted_id"), text("state IN ('open', 'uncertain')"))
+    .values(
+        state="sent",
+        tp_references=bindparam("references"),
+        closed_at=bindparam("moment", type_=t.UtcTime()),
+    )
+)
+_PRICE = select(_s.cost).where(_s.id == bindparam("wanted_id"), text("state = 'open'"))
+_PAID = update(t.questions).where(_q.id == bindparam("wanted_id")).values(cost=_q.cost + bindparam("price"))
+
+
+def _paid(tx: Tx, submission_id: str, question_id: str) -> None:
+    """Count the price of a submission that is, or may be, on the air: once, when it leaves `open`."""
+    price = tx.execute(_PRICE, {"wanted_id": submission_id}).scalar()
+    if price is not None:
+        tx.execute(_PAID, {"wanted_id": question_id, "price": price})
+        tx.touched.add(question_id)
+
+
+def sent(
+    tx: Tx, submission_id: str, question_id: str, references: Sequence[int], *, now: datetime, by: str
+) -> None:
+    """+CMGS came: the submission is sent and paid; the question waits for its reply, if none came before."""
+    _paid(tx, submission_id, question_id)
+    tx.execute(
+        _SENT, {"wanted_id": submission_id, "references": ",".join(map(str, references)), "moment": now}
+    )
+    move(tx, question_id, {State.SUBMITTING, State.UNCERTAIN}, State.AWAITING_REPLY, now=now, by=by)
+
+
+def refused(
+    tx: Tx, claimed: Claimed, *, now: datetime, by: str, code: str, detail: str, retryable: bool
+) -> None:
+    """Surely nothing went out: back to the queue after a pause, or failed. A question with a message never goes back."""
+    end_submission(
+        tx, claimed.submission_id, ended="refused", held_until=now, state="refused", error_code=code, cost=0
+    )
+    values = {"error_code": code, "error_detail": detail}
+    if retryable and claimed.attempts < REFUSALS and not attributed(tx, claimed.question_id):
+        pause = FIRST_PAUSE * 2 ** (claimed.attempts - 1)
+        move(
+            tx,
+            claimed.question_id,
+            {State.SUBMITTING},
+            State.QUEUED,
+            now=now,
+            by=by,
+            why=code,
+            fence=claimed.fence,
+            not_before=now + pause,
+            lane=None,
+            deadline=None,
+            **values,
+        )
+    else:
+        move(
+            tx, claimed.question_id, {State.SUBMITTING}, State.FAILED,
+            now=now, by=by, why=code, fence=claimed.fence, deadline=None, **values,
+        )  # fmt: skip
+
+
+def stood_down(tx: Tx, claimed: Claimed, *, now: datetime, by: str, why: str) -> None:
+    """The lane stopped before the first byte counted: back to the queue at once, no refusal counted."""
+    end_submission(
+        tx, claimed.submission_id, ended="refused", held_until=now, state="refused", error_code=why, cost=0
+    )
+    move(
+        tx, claimed.question_id, {State.SUBMITTING}, State.QUEUED,
+        now=now, by=by, why=why, fence=claimed.fence, lane=None, deadline=None, attempts=claimed.attempts - 1,
+    )  # fmt: skip
+
+
+def maybe_sent(tx: Tx, submission_id: str, question_id: str, *, now: datetime, by: str, why: str) -> None:
+    """Silence after Ctrl-Z, or a sender that died: the SMS may be on the air and is counted as paid."""
+    _paid(tx, submission_id, question_id)
+    tx.execute(
+        update(t.submissions)
+        .where(_s.id == submission_id, text("state = 'open'"))
+        .values(state="uncertain", error_code=why)
+    )
+    move(tx, question_id, {State.SUBMITTING}, State.UNCERTAIN, now=now, by=by, why=why)
+
+
+def end_submission(
+    tx: Tx, submission_id: str, *, ended: str, held_until: datetime | None, **values: Any
+) -> None:
+    """Take a submission out of flight; its conversation stays held until `held_until` (None: as it was)."""
+    if held_until is not None:
+        values["held_until"] = held_until
+    tx.execute(
+        update(t.submissions).where(_s.id == submission_id).values(in_flight=False, ended=ended, **values)
+    )
+
+
+def attributed(tx: Tx, question_id: str) -> bool:
+    """True if any message was ever attributed to it."""
+    a = t.attributions.c
+    return tx.execute(select(a.id).where(a.question_id == question_id).limit(1)).first() is not None
