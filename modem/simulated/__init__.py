@@ -1,0 +1,27 @@
+"""The simulated dongle and the network behind it. Importing this package teaches pyserial `simulated://NAME`."""
+
+import serial
+
+from modem.simulated.dongle import Dongle
+from modem.simulated.knobs import Knobs
+from modem.simulated.network import Delivery, Entry, Network, Person, Reply
+from modem.simulated.ports import Ticker, attach, detach, lookup
+from modem.simulated.sim import Sim
+
+if __name__ not in serial.protocol_handler_packages:
+    serial.protocol_handler_packages.append(__name__)
+
+__all__ = [
+    "Delivery",
+    "Dongle",
+    "Entry",
+    "Knobs",
+    "Network",
+    "Person",
+    "Reply",
+    "Sim",
+    "Ticker",
+    "attach",
+    "detach",
+    "lookup",
+]

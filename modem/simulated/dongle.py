@@ -70,7 +70,6 @@ class Dongle:
         sim: Sim,
         *,
         imei: str,
-        now: datetime,
         maker: str = "huawei",
         model: str = "E173",
         revision: str = "11.126.85.00.209",
@@ -92,7 +91,7 @@ class Dongle:
         self.memories = ["SM", "SM", "SM"]
         self.plugged = False
         self._power = 0
-        self.plug(now)
+        self.plug(network.now)
 
     # -- power --------------------------------------------------------------------------------------
 
