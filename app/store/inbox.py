@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select, text, update
+from sqlalchemy import and_, bindparam, insert, select, text, update
 
-from app.domain.states import Outcome, Role, State
+from app.domain.states import State
 from app.store import tables as t
 from app.store.engine import Tx, new_id
 from app.store.questions import add_event, move
 from app.store.submissions import WINDOW, end_submission
 
-    hours=1
-)  # how long the same found text is taken for a double (design, section 4.1, rule 3)
 PARTS_APART = timedelta(minutes=10)  # service-centre times of one message's parts (design, section 4)
 CLOCK_SAMPLES = 20  # texts looked at before service-centre times are believed (design, section 4.1, rule 3)
 

@@ -17,7 +17,7 @@ from app.store.inbox import set_message, unmatched
 from app.store.questions import move
 from app.store.submissions import WINDOW
 
-SAME_TEXT = timedelta(
+SAME_TEXT = timedelta(hours=1)  # how long the same text is taken for a double (design, 4.1, rule 3)
 
 _g = t.messages.c
 _a = t.attributions.c
@@ -278,5 +278,3 @@ def due(tx: Tx, sim_id: str, read_at: datetime) -> list[Due]:
 def next_deadline(tx: Tx, sim_id: str) -> datetime | None:
     value = tx.execute(_NEXT_DEADLINE, {"sim": sim_id}).scalar()
     return value if value is None or isinstance(value, datetime) else t.EPOCH + timedelta(microseconds=value)
-
-
