@@ -24,6 +24,10 @@ _STOP_LOOK = 0.1  # seconds between two looks at `stop`
 _STALE = timedelta(
     seconds=5
 )  # output that nobody read for so long is dropped, as on a port that nobody has open
+_PEER_WAIT = (
+    2.0  # seconds that a control client may take to read its answer; the dongles stand still meanwhile
+)
+_ENTRIES = 5000  # ledger entries in one answer; ask again for more
 _CHUNK = 65536
 _LONGEST_MESSAGE = 1 << 20
 
@@ -159,6 +163,7 @@ class _Stand:
             now = utc_now()
             if key.data is None:
                 connection, _ = self.listener.accept()
+                connection.settimeout(_PEER_WAIT)
                 peer = _Peer(connection)
                 self.peers.add(peer)
                 self.selector.register(connection, selectors.EVENT_READ, peer)
@@ -196,7 +201,7 @@ class _Stand:
                 answer = {"error": f"not understood: {error}"}
             try:
                 peer.connection.sendall(json.dumps(answer).encode() + b"\n")
-            except ConnectionError:
+            except OSError:
                 self.drop(peer)
                 return
 
@@ -205,7 +210,7 @@ class _Stand:
         wanted = message.get("do")
         if wanted == "ledger":
             after = int(str(message.get("after", 0)))
-            return {"entries": [entry.as_json() for entry in self.network.ledger[after:]]}
+            return {"entries": [entry.as_json() for entry in self.network.ledger[after : after + _ENTRIES]]}
         if wanted == "text":
             text = str(message["text"])
             ids = self.network.text(str(message["from"]), str(message["to"]), text, now=now)
@@ -263,7 +268,7 @@ def control(folder: Path, message: Mapping[str, object], *, timeout: float = 5.0
     """Send one control message and read its answer. Raises ControlError, OSError if nobody serves, TimeoutError.
 
     `{"do": "knobs", "dongle": NAME, "set": {…}}` · `{"do": "unplug", "dongle": NAME, "seconds": 5}` · `plug` · `fill` ·
-    `{"do": "text", "from": …, "to": …, "text": …}` · `{"do": "ledger", "after": SEQ}` · `{"do": "stats"}`
+    `{"do": "text", "from": …, "to": …, "text": …}` · `{"do": "ledger", "after": SEQ}` (5,000 at most) · `{"do": "stats"}`
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout)
