@@ -137,7 +137,7 @@ class ServiceOverride(_Section):
     settle: Duration | None = None
     require_evidence: Literal["any", "echo"] | None = None
     enabled: bool | None = None
-    ask_again: int | None = Field(default=None, ge=0)
+    ask_again: int | None = Field(default=None, ge=0, le=5)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
