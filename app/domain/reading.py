@@ -200,7 +200,7 @@ def _money(text: str) -> list[tuple[str, Amount]]:
 
 def _cards(text: str, names: list[Found], money: list[tuple[str, Amount]]) -> list[dict[str, Any]]:
     """A balance for each of several KPJ numbers; none at all if one amount could belong to another card."""
-    numbers = [f for f in names if not f.masked and Kind.KPJ in f.kinds]
+    numbers = [f for f in names if Kind.KPJ in f.kinds and (f.labelled or not f.masked)]
     if len({f.value for f in numbers}) < 2:
         return []
     balances = [a for role, a in money if role == "balance"]
