@@ -1,0 +1,205 @@
+"""The commands of `bpjs-sms`. Heavy imports stand in the commands, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from app.domain.errors import GatewayError, Invalid, SettingsError
+from app.faces.cli.asking import batch, check
+from app.faces.cli.database import db, keys
+from app.faces.cli.looking import lanes, messages, phone
+from app.faces.cli.output import EXIT_STATUS, INPUT, INTERRUPTED, Session
+from app.faces.cli.services import services
+
+EPILOG = "\n\n".join(
+    [
+        "Exit status:",
+        *(f"{status}: {meaning}" for status, meaning in EXIT_STATUS.items()),
+        "--json and --config FILE may also stand after the command.",
+    ]
+)
+
+app = typer.Typer(
+    name="bpjs-sms",
+    help="Ask Indonesia's official social-security SMS services about a card, from a GSM dongle of your own.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    ctx: typer.Context,
+    config: Path | None = typer.Option(None, metavar="FILE", help="The TOML file with the settings."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON and nothing else."),
+    version: bool = typer.Option(False, "--version", help="Print the version."),
+) -> None:
+    session: Session = ctx.obj
+    session.config, session.json = config, as_json
+    if version:
+        from importlib.metadata import version as installed
+
+        number = installed("bpjs-sms-gateway")
+        if as_json:
+            session.show_json({"version": number})
+        session.say(f"bpjs-sms {number}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    ctx: typer.Context,
+    simulated: int = typer.Option(
+        0, min=0, max=64, metavar="N", help="Add N simulated dongles, with simulated services behind them."
+    ),
+    host: str | None = typer.Option(None, help="Where to serve HTTP, instead of [server] host."),
+    port: int | None = typer.Option(None, min=0, max=65535, help="Its port, instead of [server] port."),
+) -> None:
+    """Run the gateway: lanes, HTTP, and everything between."""
+    session: Session = ctx.obj
+    server = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = session.settings({"server": server} if server else None)
+    if not settings.lanes and not simulated:
+        raise SettingsError(
+            "There is no lane to send from. Write into bpjs-sms.toml:\n\n"
+            '[[lanes]]\nname = "xl-1"\nport = "/dev/ttyUSB2"\n\n'
+            "or try it without a dongle: bpjs-sms serve --simulated 2"
+        )
+    from app.runtime import serve as run_gateway
+
+    run_gateway(settings, simulated=simulated)
+
+
+@app.command()
+def demo(ctx: typer.Context) -> None:
+    """Run the whole chain on simulated dongles and show what came out."""
+    from app.faces.cli.demo import run as run_demo
+
+    session: Session = ctx.obj
+    raise typer.Exit(run_demo(session))
+
+
+@app.command()
+def simulate(
+    ctx: typer.Context,
+    pty: Path = typer.Option(
+        ..., metavar="DIR", help="Where to put the dongles' ports, a control socket and the ledger."
+    ),
+    sims: int = typer.Option(1, min=1, max=64, metavar="N", help="How many dongles."),
+    radio: str = typer.Option("0s", metavar="DURATION", help="How long an SMS is on the air."),
+    reply_after: str = typer.Option("1s", metavar="DURATION", help="How long a service takes to answer."),
+    late: str = typer.Option("30s", metavar="DURATION", help="How long a late answer takes."),
+    seed: int = typer.Option(0, help="The same seed, the same network."),
+    no_card_number: bool = typer.Option(False, "--no-card-number", help="Answers never name the card."),
+) -> None:
+    """Put simulated dongles on ptys, for any program that speaks AT."""
+    session: Session = ctx.obj
+    durations = {"radio": radio, "reply_after": reply_after, "late": late}
+    _simulate(session, pty, sims, durations, seed, not no_card_number)
+
+
+@app.command()
+def config(ctx: typer.Context) -> None:
+    """Print the settings in force, secrets masked."""
+    import os
+
+    from app.settings import find_config, masked, merged
+
+    session: Session = ctx.obj
+    settings = session.settings()
+    if session.json:
+        session.show_json(masked(settings))
+        return
+    file = find_config(session.config, os.environ)
+    session.say(f"# {f'from {file}' if file else 'there is no settings file: defaults'}, and the environment")
+    session.say(merged(settings).rstrip("\n"))
+
+
+app.command()(check)
+app.command()(batch)
+app.command()(lanes)
+app.command()(messages)
+app.add_typer(services, name="services")
+app.add_typer(phone, name="phone")
+app.add_typer(keys, name="keys")
+app.add_typer(db, name="db")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; its exit status. Every expected error is a sentence on stderr, or a problem on stdout with `--json`."""
+    arguments = hoist(arguments)
+    session = Session(json=arguments[:1] == ["--json"])
+    try:
+        status = app(arguments, prog_name="bpjs-sms", standalone_mode=False, obj=session)
+    except typer.TyperException as error:
+        return _usage(session, error)
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except GatewayError as error:
+        return session.complain(error)
+    except Exception as error:
+        from modem.port import ModemError
+
+        return session.complain(error) if isinstance(error, ModemError) else session.crash(error)
+    return status if isinstance(status, int) else 0
+
+
+def hoist(arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--json` and `--config FILE` in front, wherever they stood before a `--`."""
+    front: list[str] = []
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--":
+            rest += [argument, *waiting]
+        elif argument == "--json":
+            front = ["--json", *[kept for kept in front if kept != "--json"]]
+        elif argument.startswith("--config="):
+            front.append(argument)
+        elif argument == "--config":
+            front += [argument, *[value for value in [next(waiting, None)] if value is not None]]
+        else:
+            rest.append(argument)
+    return front + rest
+
+
+def _usage(session: Session, error: typer.TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "bpjs-sms"
+    if type(error).__name__ == "NoArgsIsHelpError" and not session.json:
+        session.note(error.format_message())
+        return INPUT
+    return session.usage(error.format_message(), f"See `{command} --help`.")
+
+
+def _simulate(
+    session: Session, folder: Path, sims: int, durations: dict[str, str], seed: int, names_card: bool
+) -> None:
+    import signal
+    import threading
+
+    from app.domain.durations import parse_duration
+    from app.simulation import run_pty
+
+    try:
+        spans: dict[str, Any] = {name: parse_duration(text) for name, text in durations.items()}
+    except ValueError as error:
+        raise Invalid(f"{error}.") from None
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    session.note(f"{sims} simulated dongles in {folder}; Ctrl-C ends them.")
+    try:
+        run_pty(folder, sims, seed=seed, names_card=names_card, stop=stop, **spans)
+    except OSError as error:
+        raise GatewayError(
+            "unreachable",
+            f"The simulated ports cannot be made in {folder}: {error.strerror or error}. Name another folder.",
+        ) from None
