@@ -4,9 +4,10 @@ import serial
 
 from modem.simulated.dongle import Dongle
 from modem.simulated.knobs import Knobs
-from modem.simulated.network import Delivery, Entry, Network, Person, Reply
+from modem.simulated.network import Network
 from modem.simulated.ports import Ticker, attach, detach, lookup
 from modem.simulated.sim import Sim
+from modem.simulated.traffic import Delivery, Entry, Person, Reply
 
 if __name__ not in serial.protocol_handler_packages:
     serial.protocol_handler_packages.append(__name__)

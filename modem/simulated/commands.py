@@ -210,6 +210,10 @@ def _cfun(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
     return []
 
 
+def _cgatt(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+    return [f"+CGATT: {int(dongle.registered)}"] if op == "?" else ["+CGATT: (0,1)"] if op == "=?" else []
+
+
 def _cscs(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return ['+CSCS: ("IRA","GSM","UCS2")']
@@ -299,6 +303,7 @@ COMMANDS: dict[str, Handler] = {
     **{f"S{index}": _register(index) for index in (0, 3, 4, 5)},
     "+CCID": _with_sim(_fixed(lambda dongle: [f"+CCID: {dongle.sim.iccid}"])),
     "+CFUN": _cfun,
+    "+CGATT": _with_sim(_cgatt),
     "+CGMI": _fixed(lambda dongle: [dongle.maker]),
     "+CGMM": _fixed(lambda dongle: [dongle.model]),
     "+CGMR": _fixed(lambda dongle: [dongle.revision]),

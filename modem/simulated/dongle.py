@@ -13,8 +13,9 @@ from modem.simulated.grammar import Refused, cme, cms
 from modem.simulated.grammar import commands as parse
 from modem.simulated.knobs import NONE, Knobs
 from modem.simulated.messages import Prompt
-from modem.simulated.network import Network, Taken
+from modem.simulated.network import Network
 from modem.simulated.sim import Sim, Storage
+from modem.simulated.traffic import Taken
 
 CTRL_Z, ESC = 0x1A, 0x1B
 LINE_LIMIT = 2048  # a command line longer than any command needs; real sticks have 256 to 2,048

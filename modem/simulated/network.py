@@ -11,124 +11,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
-from enum import Enum
 from random import Random
-from typing import Literal, Protocol
 
 from modem.pdu import Concat, StoredSubmit, encode_deliver, encode_status_report, join, split
 from modem.simulated.sim import Sim
+from modem.simulated.traffic import NOW, Delivery, Entry, Kind, Person, Phone, Reply, Taken, Text, canonical
 
-NOW = timedelta(0)
 WIB = timezone(timedelta(hours=7))  # western Indonesian time, which the centre stamps
 
 DELIVERED = 0x00  # TP-ST, 3GPP TS 23.040 §9.2.3.15
 EXPIRED = 0x46
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-
-Kind = Literal["part", "submitted", "delivered", "expired", "dropped", "received", "report"]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the ledger. `sim` is a SIM's own number, `address` the other side, `text` always the whole message.
-
-    `part`: one part of a long text was accepted from a SIM · `submitted`: a whole text was · `delivered`: it reached the
-    addressee · `expired`: its TP-VP ran out first · `dropped`: `interfere` kept a text from a SIM · `received`: a text
-    lies, whole, in a SIM's storage or was handed over · `report`: a status report was. `submit_id` names the submitted
-    text that a received one answers.
-    """
-
-    seq: int
-    at: datetime
-    kind: Kind
-    sim: str | None
-    address: str
-    text: str
-    reference: int | None = None
-    delivery_id: int | None = None
-    submit_id: int | None = None
-    parts: int = 1
-
-    def as_json(self) -> dict[str, object]:
-        return {
-            "seq": self.seq,
-            "at": self.at.isoformat().replace("+00:00", "Z"),
-            "kind": self.kind,
-            "sim": self.sim,
-            "address": self.address,
-            "text": self.text,
-            "reference": self.reference,
-            "delivery_id": self.delivery_id,
-            "submit_id": self.submit_id,
-            "parts": self.parts,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a subscriber texts back, `after` it was reached. `part_order` names parts from 1 in the order they arrive."""
-
-    text: str
-    after: timedelta = NOW
-    sender: str | None = None
-    copies: int = 1
-    part_order: Sequence[int] | None = None
-    part_gap: timedelta = NOW
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One text on its way to a SIM, whole. `interfere` sees it when the centre is about to deliver it."""
-
-    delivery_id: int
-    sim: str
-    sender: str
-    text: str
-    submit_id: int | None = None
-    part_order: Sequence[int] | None = None
-    part_gap: timedelta = NOW
-    expires: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """One text in a person's inbox."""
-
-    at: datetime
-    sender: str
-    text: str
-
-
-@dataclass(slots=True)
-class Person:
-    """Somebody with a phone. `on`: switched on."""
-
-    number: str
-    inbox: list[Text] = field(default_factory=list)
-    on: bool = True
-
-
-class Taken(Enum):
-    """What a stick says to a TPDU: stored or handed over, no room for it, or handed over and not acknowledged yet."""
-
-    YES = "yes"
-    FULL = "full"
-    PENDING = "pending"
-
-
-class Phone(Protocol):
-    """What the network needs of the stick that a SIM is in."""
-
-    on_output: Callable[[], None] | None
-
-    @property
-    def reachable(self) -> bool: ...
-
-    @property
-    def report_status(self) -> int | None: ...
-
-    def receive(self, pdu: str, report: bool, now: datetime) -> Taken: ...
-
 
 Handler = Callable[[str, str, datetime], Sequence[Reply]]
 Interference = Callable[[Delivery], Sequence[Delivery]]
@@ -165,14 +58,6 @@ class _Submitted:
     at: datetime
     expires: datetime | None
     done: bool = False
-
-
-def canonical(number: str) -> str:
-    """One spelling per subscriber: +62817…, 62817… and 0817… are the same; names keep theirs."""
-    digits = number.removeprefix("+")
-    if digits.isdigit() and digits.startswith("62") and len(digits) > 8:
-        return "0" + digits[2:]
-    return digits if digits.isdigit() else number
 
 
 class Network:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import IO
 
 from modem.simulated.dongle import Dongle
-from modem.simulated.network import Entry, Network
+from modem.simulated.network import Network
 from modem.simulated.ports import utc_now
+from modem.simulated.traffic import Entry
 
 CONTROL, LEDGER = "control.sock", "ledger.ndjson"
 _STOP_LOOK = 0.1  # seconds between two looks at `stop`
