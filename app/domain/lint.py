@@ -63,6 +63,10 @@ def _service(service: Service) -> list[str]:
 
 def _example(service: Service, example: Example, where: str) -> str | None:
     reading = read(service, example.text)
+    kind = service.subject_field.kind
+    echoes = {r.name: r.echo for r in service.replies}
+    if echoes.get(example.reply) and not any(kind in found.kinds for found in reading.names):
+        return f'{where}: reply "{example.reply}" says echo = true, but the text holds no {kind.value}'
     if (reading.reply or "") != example.reply:
         return f'{where}: read by "{reading.reply or ""}", not by "{example.reply}": mend the pattern or the order of replies'
     if reading.outcome is Outcome.FOUND or example.record:
@@ -73,8 +77,4 @@ def _example(service: Service, example: Example, where: str) -> str | None:
         )
         if wrong:
             return f"{where}: the record differs in {', '.join(wrong)}: the text reads as {reading.record!r}"
-    kind = service.subject_field.kind
-    echoes = {r.name: r.echo for r in service.replies}
-    if echoes.get(example.reply) and not any(kind in found.kinds for found in reading.names):
-        return f'{where}: reply "{example.reply}" says echo = true, but the text holds no {kind.value}'
     return None

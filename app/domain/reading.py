@@ -320,7 +320,8 @@ _WORDS: Final[dict[str, re.Pattern[str]]] = {
         _FLAGS,
     ),
     "clinic": re.compile(
-        r"(?<![a-z])faskes(?:\s*(?:tingkat|tk\.?)?\s*(?:1|I)(?![a-z0-9]))?\s*[:=]\s*([^,;\n]{2,60}?)(?=\s*(?:[,;\n]|\.\s|\.?$))",
+        r"(?<![a-z])faskes(?:\s{0,2}(?:tingkat|tk\.?)?\s{0,2}(?:1|I)(?![a-z0-9]))?"
+        r"(?:\s{0,2}[:=]\s{0,2}|\s{1,2}(?=(?-i:[A-Z]{2})))([^,;\n]{2,60}?)(?=\s{0,2}(?:[,;\n]|\.\s|\.?$))",
         _FLAGS,
     ),
     "employer": re.compile(
