@@ -1,0 +1,1 @@
+"""The HTTP face: `create_app` builds it, uvicorn serves it."""
