@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,6 +14,12 @@ from app.faces.cli.database import db, keys
 from app.faces.cli.looking import lanes, messages, phone
 from app.faces.cli.output import EXIT_STATUS, INPUT, INTERRUPTED, Session
 from app.faces.cli.services import services
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+
+TRIAL_KPJ = "99012345678"
+"""A card that no province can have; the simulated service answers `found` for it."""
 
 EPILOG = "\n\n".join(
     [
@@ -61,6 +67,9 @@ def serve(
     ),
     host: str | None = typer.Option(None, help="Where to serve HTTP, instead of [server] host."),
     port: int | None = typer.Option(None, min=0, max=65535, help="Its port, instead of [server] port."),
+    with_key: bool = typer.Option(
+        False, "--with-key", help="Make a key first, and print it with a call to try."
+    ),
 ) -> None:
     """Run the gateway: lanes, HTTP, and everything between."""
     session: Session = ctx.obj
@@ -72,6 +81,8 @@ def serve(
             '[[lanes]]\nname = "xl-1"\nport = "/dev/ttyUSB2"\n\n'
             "or try it without a dongle: bpjs-sms serve --simulated 2"
         )
+    if with_key:
+        _offer_key(session, settings)
     from app.runtime import serve as run_gateway
 
     run_gateway(settings, simulated=simulated)
@@ -177,6 +188,21 @@ def _usage(session: Session, error: typer.TyperException) -> int:
         session.note(error.format_message())
         return INPUT
     return session.usage(error.format_message(), f"See `{command} --help`.")
+
+
+def _offer_key(session: Session, settings: Settings) -> None:
+    """Make the key `try-it`, ending earlier ones of that name, and print a call that works as printed."""
+    from app.faces.cli.database import make_trial_key
+
+    secret = make_trial_key(settings)
+    url = f"http://{'127.0.0.1' if settings.server.host in ('0.0.0.0', '::') else settings.server.host}:{settings.server.port}"
+    curl = (
+        f"curl -s {url}/v1/checks -H 'Authorization: Bearer {secret}' -H 'Content-Type: application/json' "
+        f"""-H 'Prefer: wait=30' -d '{{"service": "bpjstk-balance", "fields": {{"kpj": "{TRIAL_KPJ}"}}}}'"""
+    )
+    if session.json:
+        session.show_json({"url": url, "key": secret, "curl": curl})
+    session.say(f"key   {secret}\ntry   {curl}\ndocs  {url}/docs")
 
 
 def _simulate(

@@ -13,8 +13,12 @@ from app.domain.errors import Blame, GatewayError
 from app.faces.cli.output import FAULT, Session
 
 if TYPE_CHECKING:
+    from app.settings import Settings
     from app.store.clients import KeyView
-    from app.store.engine import Store
+    from app.store.engine import Store, Tx
+
+TRIAL = "try-it"
+"""The key's name that `serve --with-key` makes."""
 
 keys = typer.Typer(help="The keys with which programs may call the gateway.", no_args_is_help=True)
 db = typer.Typer(help="The database.", no_args_is_help=True)
@@ -36,9 +40,9 @@ def keys_create(
 
     session: Session = ctx.obj
     now = datetime.now(UTC)
-    with opened(session) as store:
+    with opened(session.settings()) as store:
 
-        def create(tx: Any) -> tuple[KeyView, str]:
+        def create(tx: Tx) -> tuple[KeyView, str]:
             made = create_key(tx, name=name, scopes=scope, client=client, now=now)
             write_audit(tx, "command line", "key created", made[0].id, now)
             return made
@@ -61,7 +65,7 @@ def keys_list(ctx: typer.Context) -> None:
     from app.store.clients import list_keys
 
     session: Session = ctx.obj
-    with opened(session) as store:
+    with opened(session.settings()) as store:
         found = store.read(list_keys)
     if session.json:
         session.show_json({"items": [_key(view) for view in found]})
@@ -98,9 +102,9 @@ def keys_revoke(
 
     session: Session = ctx.obj
     now = datetime.now(UTC)
-    with opened(session) as store:
+    with opened(session.settings()) as store:
 
-        def revoke(tx: Any) -> KeyView:
+        def revoke(tx: Tx) -> KeyView:
             ended = revoke_key(tx, key, now)
             write_audit(tx, "command line", "key revoked", ended.id, now)
             return ended
@@ -133,7 +137,7 @@ def db_check(ctx: typer.Context) -> None:
 
     session: Session = ctx.obj
     _must_exist(session)
-    with opened(session) as store:
+    with opened(session.settings()) as store:
         found = store.read(faults)
     if session.json:
         session.show_json({"ok": not found, "faults": found})
@@ -146,12 +150,27 @@ def db_check(ctx: typer.Context) -> None:
     raise typer.Exit(FAULT if found else 0)
 
 
+def make_trial_key(settings: Settings) -> str:
+    """The secret of a new key that may do everything, named `try-it`; earlier ones of that name end."""
+    from app.store.clients import create_key, list_keys, revoke_key
+
+    now = datetime.now(UTC)
+
+    def replace(tx: Tx) -> str:
+        for view in list_keys(tx):
+            if view.name == TRIAL and view.revoked_at is None:
+                revoke_key(tx, view.id, now)
+        return create_key(tx, name=TRIAL, scopes=["*"], now=now)[1]
+
+    with opened(settings) as store:
+        return store.write(replace)
+
+
 @contextmanager
-def opened(session: Session) -> Iterator[Store]:
+def opened(settings: Settings) -> Iterator[Store]:
     """The store beside whoever serves it. SettingsError and GatewayError as `open_store` raises them."""
     from app.store.engine import open_store
 
-    settings = session.settings()
     store = open_store(settings.database, settings.sealing.keys_file, serving=False)
     try:
         yield store
@@ -176,7 +195,7 @@ def _show_condition(session: Session) -> None:
     from app.settings import masked
     from app.store.condition import describe
 
-    with opened(session) as store:
+    with opened(session.settings()) as store:
         found = store.read(describe)
     url = masked(session.settings())["database"]
     if session.json:

@@ -180,11 +180,13 @@ class Session:
         if self.json:
             self.show_json(problem_of(error))
             return exit_status(error)
-        self._red(getattr(error, "detail", str(error)))
+        sentence = getattr(error, "detail", str(error))
+        self._red(sentence)
         for fault in getattr(error, "faults", ()):
+            if str(fault.get("detail", "")) in sentence:
+                continue
             place = f"row {fault['row']}" if "row" in fault else fault.get("field", "")
-            line = f"  {place}: {fault.get('detail', fault.get('code', ''))}"
-            self._red(line)
+            self._red(f"  {place}: {fault.get('detail', fault.get('code', ''))}")
         return exit_status(error)
 
     def usage(self, message: str, hint: str) -> int:
