@@ -39,13 +39,17 @@ _q = t.questions.c
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the file: its number there, its cells, and what to ask (`fields`, normalised) or why not (`error`)."""
+    """One row of the file: its number there, its cells, and what to ask (`fields`, normalised) or why not (`error`).
+
+    `twin` is the first row of the file that asks the same.
+    """
 
     number: int
     cells: tuple[str, ...]
     fields: Mapping[str, str] | None
     reference: str | None
     error: Mapping[str, str] | None
+    twin: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,15 @@ class RowView:
     cells: list[str]
     error: dict[str, str] | None
     check: CheckView | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowAsk:
+    """A row made ready for the queue."""
+
+    ask: Ask
+    reference: str | None
+    twin: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +144,11 @@ def seal_rows(keys: Keyring, batch_id: str, rows: Sequence[Row]) -> list[dict[st
             "row": row.number,
             "cells_sealed": keys.seal(
                 "batch_rows.cells",
-                json.dumps([row.cells, row.fields, row.reference], ensure_ascii=False, separators=(",", ":")),
+                json.dumps(
+                    [row.cells, row.fields, row.reference, row.twin],
+                    ensure_ascii=False,
+                    separators=(",", ":"),
+                ),
             ),
             "error": None if row.error is None else dict(row.error),
         }
@@ -192,8 +209,8 @@ def next_chunk(tx: Tx, batch_id: str, after_row: int, limit: int = CHUNK) -> lis
     )
     rows = []
     for number, blob in found:
-        cells, fields, reference = json.loads(tx.unseal("batch_rows.cells", blob))
-        rows.append(Row(number, tuple(cells), fields, reference, None))
+        cells, fields, reference, twin = json.loads(tx.unseal("batch_rows.cells", blob))
+        rows.append(Row(number, tuple(cells), fields, reference, None, twin))
     return rows
 
 
@@ -212,12 +229,12 @@ _REJECT = (
 def make_checks(
     tx: Tx,
     batch: OpenBatch,
-    asks: Mapping[int, tuple[Ask, str | None]],
+    asks: Mapping[int, RowAsk],
     errors: Mapping[int, Mapping[str, str]],
     *,
     now: datetime,
 ) -> int:
-    """Turn rows (`asks` by row number, each with its reference) into checks, in one transaction; how many.
+    """Turn rows (by their number) into checks, in one transaction; how many. A row shares the question of its twin.
 
     Rows that another worker did meanwhile are left alone, and so is everything once the batch was cancelled.
     """
@@ -235,24 +252,24 @@ def make_checks(
             )
         ).scalars()
     )
-    todo = [number for number in sorted(asks) if number in undone]
+    todo = {number: asks[number] for number in sorted(asks) if number in undone}
+    made = _join_twins(tx, batch, todo, now)
+    fresh = [number for number in todo if number not in made]
     accepted = questions.accept(
         tx,
-        [asks[number][0] for number in todo],
+        [todo[number].ask for number in fresh],
         client=batch.client,
         origin="batch",
         now=now,
-        references=[asks[number][1] for number in todo],
+        references=[todo[number].reference for number in fresh],
         batch_id=batch.id,
         priority=batch.priority,
     )
-    if todo:
+    made.update(zip(fresh, (check.check_id for check in accepted), strict=True))
+    if made:
         tx.execute(
             _ATTACH,
-            [
-                {"of_batch": batch.id, "of_row": number, "new_check": check.check_id}
-                for number, check in zip(todo, accepted, strict=True)
-            ],
+            [{"of_batch": batch.id, "of_row": number, "new_check": check} for number, check in made.items()],
         )
     broken = [
         {"of_batch": batch.id, "of_row": number, "new_error": dict(error)}
@@ -264,7 +281,52 @@ def make_checks(
     tx.execute(
         update(t.batches).where(_b.id == batch.id).values(state="running", rejected=_b.rejected + len(broken))
     )
-    return len(todo)
+    return len(made)
+
+
+def _join_twins(tx: Tx, batch: OpenBatch, todo: Mapping[int, RowAsk], now: datetime) -> dict[int, str]:
+    """Checks for rows whose twin was asked in an earlier chunk: the same question, even if it is answered by now."""
+    twins = {
+        number: row.twin for number, row in todo.items() if row.twin is not None and row.twin not in todo
+    }
+    if not twins:
+        return {}
+    asked = {
+        row.row: (row.id, State(row.state))
+        for row in tx.execute(
+            select(_r.row, _q.id, _q.state)
+            .join_from(t.batch_rows, t.checks, _r.check_id == _c.id)
+            .join(t.questions, _c.question_id == _q.id)
+            .where(
+                _r.batch_id == batch.id,
+                _r.row.in_(set(twins.values())),
+                _q.state.not_in([State.CANCELLED.value, State.EXPIRED.value]),
+            )
+            .with_for_update(of=t.questions)
+        )
+    }
+    made: dict[int, str] = {}
+    for number, twin in twins.items():
+        if twin not in asked:
+            continue
+        question_id, state = asked[twin]
+        check_id = made[number] = new_id("chk", now)
+        tx.execute(
+            insert(t.checks),
+            {
+                "id": check_id,
+                "created_at": now,
+                "question_id": question_id,
+                "client": batch.client,
+                "reference": todo[number].reference,
+                "origin": "batch",
+                "batch_id": batch.id,
+                "max_age": 0,
+            },
+        )
+        if state not in OPEN:
+            questions.add_event(tx, questions.EVENT_OF[state], now, check_id=check_id, batch_id=batch.id)
+    return made
 
 
 def first_open_check(tx: Tx, batch_id: str, from_check: str) -> str | None:

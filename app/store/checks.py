@@ -67,6 +67,7 @@ class CheckView:
     deadline: datetime | None
     expires: datetime | None
     error_code: str | None
+    error_blame: str | None
     error_detail: str | None
     replies: tuple[ReplyView, ...]
     history: tuple[MoveView, ...]
@@ -116,6 +117,7 @@ def checks_where(
                 deadline=row.deadline if state in ON_AIR else None,
                 expires=row.expires if state is State.QUEUED else None,
                 error_code=row.error_code if state in (State.FAILED, State.NO_REPLY, State.QUEUED) else None,
+                error_blame=row.error_blame,
                 error_detail=row.error_detail,
                 replies=tuple(replies.get(row.id, ())), history=tuple(history.get(row.id, ())),
             )

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, insert, select, text, update
 
+from app.domain.identifiers import normalise_address
 from app.domain.states import State
 from app.store import tables as t
 from app.store.engine import Tx, new_id
@@ -180,7 +181,7 @@ def add_message(
 ) -> str:
     """A new message of this TPDU; with `concat` (reference, width, total, part) it waits as `partial` for the others."""
     message_id = new_id("msg", now)
-    who = tx.index("address", sender)
+    who = tx.index("address", normalise_address(sender))
     tx.execute(
         _ADD_MESSAGE,
         {
@@ -218,7 +219,9 @@ def add_part(
     now: datetime,
 ) -> None:
     """One more part: the message's text and count so far; `received` when all are here."""
-    _decide_tpdu(tx, tpdu_id, "deliver", tx.index("address", sender), stamp, message_id, now, concat)
+    _decide_tpdu(
+        tx, tpdu_id, "deliver", tx.index("address", normalise_address(sender)), stamp, message_id, now, concat
+    )
     state = "received" if parts == concat[2] else "partial"
     tx.execute(
         update(t.messages)
@@ -270,7 +273,7 @@ def parts_here(
         .join_from(t.tpdus, t.messages, _d.message_id == _g.id)
         .where(
             _d.sim_id == sim_id,
-            _d.sender_index == tx.index("address", sender),
+            _d.sender_index == tx.index("address", normalise_address(sender)),
             _d.concat_reference == reference,
             text("concat_reference IS NOT NULL"),
             _d.concat_width == width,
@@ -303,6 +306,15 @@ def add_undecodable(
     tx.execute(
         update(t.tpdus).where(_d.id == tpdu_id).values(kind="undecodable", error=error, message_id=message_id)
     )
+
+
+def add_foreign(tx: Tx, tpdu_id: str, *, sim_id: str, lane: str, now: datetime) -> None:
+    """It lay in a stick's own memory when another SIM was in: kept raw, nobody's."""
+    message_id = add_message(
+        tx, tpdu_id, sim_id=sim_id, lane=lane, sender="", body="", stamp=None, received_at=now, now=now,
+        state="foreign", reason="foreign_memory",
+    )  # fmt: skip
+    tx.execute(update(t.tpdus).where(_d.id == tpdu_id).values(kind="foreign", message_id=message_id))
 
 
 def add_outgoing(tx: Tx, tpdu_id: str, now: datetime) -> None:
@@ -391,7 +403,7 @@ def keep_report(
 ) -> Reported | None:
     """Decide a status report: the newest submission of this SIM to this address with this TP-MR, else the only one that is
     uncertain and has none. None is no fault: it is looked at again when its +CMGS comes."""
-    who = tx.index("address", address)
+    who = tx.index("address", normalise_address(address))
     rows = tx.execute(_MATCH_REPORT, {"sim": sim_id, "who": who, "since": now - WINDOW}).all()
     exact = [row for row in rows if str(reference) in (row.tp_references or "").split(",")]
     unsure = [row for row in rows if row.state == "uncertain" and not row.tp_references]
@@ -453,7 +465,7 @@ def undelivered(tx: Tx, reported: Reported, status: int, now: datetime, by: str)
     if reported.question_id:
         move(
             tx, reported.question_id, {State.UNCERTAIN, State.AWAITING_REPLY}, State.FAILED, now=now, by=by,
-            why="undelivered", deadline=None, error_code="undelivered",
+            why="undelivered", deadline=None, error_code="undelivered", error_blame="network",
             error_detail=f"The network could not deliver the message to the service (TP-ST {status:#04x}).",
         )  # fmt: skip
 

@@ -183,6 +183,13 @@ def recover_orphans(tx: Tx, now: datetime) -> int:
     return count
 
 
+def any_orphan(tx: Tx, now: datetime) -> bool:
+    """True if `recover_orphans` would find one: asked without a writing transaction."""
+    return any(
+        not _lives(tx, row, now) for row in tx.execute(select(t.lanes).where(_l.owner.is_not(None))).all()
+    )
+
+
 def _lives(tx: Tx, row: Any, now: datetime) -> bool:
     lease = tx.execute(select(t.processes.c.lease_until).where(t.processes.c.id == row.owner)).scalar()
     now = database_now(tx, now)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, text, update
 
 from app.domain.errors import NotFound
+from app.domain.identifiers import normalise_address
 from app.store import tables as t
 from app.store.engine import Tx, new_id
 
@@ -97,12 +98,12 @@ def remove(tx: Tx, number: str) -> None:
 
 
 def asks_since(tx: Tx, phone_id: str, since: datetime, says: str | None = None) -> int:
-    """How often this number asked us something (or was told `says`) since then."""
+    """How often this number was heard since then: told `says`, or anything but that it asked too often."""
     query = (
         select(func.count()).select_from(t.phone_asks).where(_a.phone_id == phone_id, _a.created_at >= since)
     )
-    query = query.where(_a.says == says) if says else query.where(_a.check_id.is_not(None))
-    return int(tx.execute(query).scalar_one())
+    heard = _a.says == says if says else func.coalesce(_a.says, "") != "limit"
+    return int(tx.execute(query.where(heard)).scalar_one())
 
 
 def add_ask(
@@ -136,7 +137,7 @@ def add_ask(
     return ask_id
 
 
-def claim_answer(tx: Tx, lane: str, fence: int, sim_id: str, now: datetime) -> DueAnswer | None:
+def claim_answer(tx: Tx, lane: str, fence: int, sim_id: str, price: int, now: datetime) -> DueAnswer | None:
     """Take the oldest due answer of this SIM and journal its submission; a phone answer holds no conversation."""
     row = tx.execute(
         select(t.phone_asks)
@@ -165,13 +166,13 @@ def claim_answer(tx: Tx, lane: str, fence: int, sim_id: str, now: datetime) -> D
             "lane": lane,
             "fence": fence,
             "address_sealed": tx.seal("submissions.address", number),
-            "address_index": tx.index("address", number),
+            "address_index": tx.index("address", normalise_address(number)),
             "text_sealed": tx.seal("submissions.text", ""),
             "parts": 1,
             "state": "open",
             "opened_at": now,
             "in_flight": True,
-            "cost": 0,
+            "cost": price,
         },
     )
     return DueAnswer(row.id, submission_id, number, phone.language, row.says, row.check_id, now)
@@ -184,7 +185,6 @@ def settle_answer(
     *,
     state: str,
     text_sent: str,
-    price: int = 0,
     references: str | None = None,
     code: str | None = None,
 ) -> None:
@@ -196,7 +196,7 @@ def settle_answer(
             state=state,
             in_flight=False,
             closed_at=now,
-            cost=price,
+            **({} if state != "refused" else {"cost": 0}),
             tp_references=references,
             error_code=code,
             text_sealed=tx.seal("submissions.text", text_sent),
@@ -212,7 +212,7 @@ def postpone_answer(tx: Tx, answer: DueAnswer, until: datetime, code: str) -> No
     tx.execute(
         update(t.submissions)
         .where(_s.id == answer.submission_id)
-        .values(state="refused", in_flight=False, closed_at=until, error_code=code)
+        .values(state="refused", in_flight=False, closed_at=until, error_code=code, cost=0)
     )
     tx.execute(
         update(t.phone_asks).where(_a.id == answer.ask_id, _a.state == "submitting").values(state="due")

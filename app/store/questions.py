@@ -382,3 +382,14 @@ def expire_due(tx: Tx, now: datetime, limit: int = 500) -> int:
     ).rowcount
     tx.queued = tx.queued or bool(released)
     return count + int(released)
+
+
+def anything_due(tx: Tx, now: datetime) -> bool:
+    """True if `expire_due` would find something: asked without a writing transaction."""
+    expired = select(_q.id).where(text("state = 'queued'"), _q.expires <= now).limit(1)
+    released = (
+        select(_q.id)
+        .where(text("state = 'queued' AND not_before IS NOT NULL"), _q.not_before <= now)
+        .limit(1)
+    )
+    return any(tx.execute(query).first() is not None for query in (expired, released))

@@ -119,9 +119,8 @@ def asked(
     elif subjects:
         wanted = [tx.index(f"subject {kind}", number) for kind, number in subjects]
         ids |= {row.id for row in tx.execute(_BY_SUBJECT, {**place, "subjects": wanted})}
-    if not subjects:
-        same = {**place, "body": tx.index("text", body), "since": now - SAME_TEXT}
-        ids |= {row.id for row in tx.execute(_BY_TEXT, same)}
+    same = {**place, "body": tx.index("text", body), "since": now - SAME_TEXT}
+    ids |= {row.id for row in tx.execute(_BY_TEXT, same)}
     if not ids:
         return []
     found = []
@@ -202,7 +201,7 @@ def answer(
     if amends is None:
         move(
             tx, question_id, ANSWERABLE, State.ANSWERED, now=now, by=by, answered_at=now, late=late,
-            error_code=None, error_detail=None, **_answer_values(tx, outcome, record, evidence),
+            error_code=None, error_blame=None, error_detail=None, **_answer_values(tx, outcome, record, evidence),
         )  # fmt: skip
 
 
@@ -226,7 +225,7 @@ def withdraw(tx: Tx, question_id: str, lane: str, *, now: datetime, by: str, why
     move(
         tx, question_id, {State.ANSWERED}, State.NO_REPLY, now=now, by=by, why=why, event="check.detached",
         outcome=None, record_sealed=None, evidence=None, answered_at=None, late=False,
-        error_code=why, error_detail="Two replies that name no card contradict each other, so neither is shown as the answer.",
+        error_code=why, error_blame="service", error_detail="Two replies that name no card contradict each other, so neither is shown as the answer.",
     )  # fmt: skip
 
 

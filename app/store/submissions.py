@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import bindparam, insert, or_, select, text, update
 
 from app.domain.errors import GatewayError
+from app.domain.identifiers import normalise_address
 from app.domain.states import State
 from app.store import tables as t
 from app.store.engine import Tx, new_id
@@ -154,7 +155,7 @@ def claim(
             "lane": lane,
             "fence": fence,
             "address_sealed": tx.seal("submissions.address", service.address),
-            "address_index": tx.index("address", service.address),
+            "address_index": tx.index("address", normalise_address(service.address)),
             "text_sealed": tx.seal("submissions.text", body),
             "parts": 1,
             "state": "open",
@@ -202,13 +203,13 @@ def sent(
 
 
 def refused(
-    tx: Tx, claimed: Claimed, *, now: datetime, by: str, code: str, detail: str, retryable: bool
+    tx: Tx, claimed: Claimed, *, now: datetime, by: str, code: str, blame: str, detail: str, retryable: bool
 ) -> None:
     """Surely nothing went out: back to the queue after a pause, or failed. A question with a message never goes back."""
     end_submission(
         tx, claimed.submission_id, ended="refused", held_until=now, state="refused", error_code=code, cost=0
     )
-    values = {"error_code": code, "error_detail": detail}
+    values = {"error_code": code, "error_blame": blame, "error_detail": detail}
     if retryable and claimed.attempts < REFUSALS and not attributed(tx, claimed.question_id):
         pause = FIRST_PAUSE * 2 ** (claimed.attempts - 1)
         move(
@@ -269,3 +270,28 @@ def attributed(tx: Tx, question_id: str) -> bool:
     """True if any message was ever attributed to it."""
     a = t.attributions.c
     return tx.execute(select(a.id).where(a.question_id == question_id).limit(1)).first() is not None
+
+
+_RELEASE = select(_s.held_until).where(
+    _s.sim_id == bindparam("sim"),
+    text("NOT in_flight"),
+    _s.held_until > bindparam("moment", type_=t.UtcTime()),
+)
+
+
+def next_release(tx: Tx, sim_id: str, now: datetime) -> datetime | None:
+    """When the first conversation of this SIM that only a time holds is free again."""
+    held = [row.held_until for row in tx.execute(_RELEASE, {"sim": sim_id, "moment": now})]
+    return min(held, default=None)
+
+
+def in_flight_of(tx: Tx, question_id: str) -> list[str]:
+    """Submissions of a question that are in flight."""
+    return list(tx.execute(select(_s.id).where(_s.question_id == question_id, text("in_flight"))).scalars())
+
+
+def owed(tx: Tx) -> list[str]:
+    """Services with a question on the air: they must stay known until it ends."""
+    q = t.questions.c
+    on_air = text("questions.state IN ('submitting', 'uncertain', 'awaiting_reply')")
+    return list(tx.execute(select(q.service).where(on_air).distinct()).scalars())

@@ -82,6 +82,7 @@ class Question(SQLModel, table=True):
     evidence: str | None = None
     cost: int = 0
     error_code: str | None = None
+    error_blame: str | None = None
     error_detail: str | None = None
     __table_args__ = (
         Index(

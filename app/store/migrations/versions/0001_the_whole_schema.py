@@ -285,6 +285,7 @@ def upgrade() -> None:
     sa.Column('evidence', sa.String(), nullable=True),
     sa.Column('cost', sa.Integer(), nullable=False),
     sa.Column('error_code', sa.String(), nullable=True),
+    sa.Column('error_blame', sa.String(), nullable=True),
     sa.Column('error_detail', sa.String(), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_questions'))
     )

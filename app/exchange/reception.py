@@ -1,0 +1,397 @@
+"""From a kept TPDU to a message, an attribution and an answer: what one SIM received, decided in one commit each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+import structlog
+
+from app.domain.attribution import Candidate, Decision, decide, hold_after
+from app.domain.reading import Reading, read
+from app.domain.services import Catalogue, Service
+from app.domain.states import Outcome, Role, State
+from app.store import inbox, lanes, replies
+from app.store.engine import Store, Tx
+from app.store.phones import DueAnswer
+from app.store.questions import move
+from app.store.submissions import end_submission
+from modem import Deliver, PduError, StatusReport, decode
+
+OLD = timedelta(
+    minutes=5
+)  # a text stamped so long before a question cannot answer it (design, section 4.1, rule 3)
+OLD_LIMIT = 3  # of the last 20 texts: then the centre's clock is not believed (design, section 4.1, rule 3)
+PERMANENT = 0x40  # TP-ST from here on: the service centre gave up (3GPP TS 23.040 §9.2.3.15)
+TRYING = 0x20  # TP-ST from here to 0x3F: still trying
+
+log = structlog.get_logger()
+
+
+class Desk(Protocol):
+    """Who speaks with people's phones: takes their texts within the message's own transaction, words their answers."""
+
+    def take(
+        self, tx: Tx, *, message_id: str, sender: str, body: str, sim_id: str, now: datetime
+    ) -> str | None:
+        """What was made of it, if this text is a phone's (`asked`, `format`, `limit`, `silent`, `not_let_in`); else None."""
+        ...
+
+    def words(self, tx: Tx, answer: DueAnswer, now: datetime) -> str:
+        """The one SMS that this answer is: at most 160 GSM-7 characters."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where TPDUs came in: a lane under its fence, with its SIM."""
+
+    lane: str
+    fence: int
+    sim_id: str
+
+
+class Reception:
+    """Decides what came in on one place. Total: a PDU that cannot be decided is logged, left for later and hinders nobody."""
+
+    def __init__(self, store: Store, catalogue: Catalogue, desk: Desk | None = None) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._desk = desk
+        self._stuck: set[str] = set()
+
+    def decide_all(self, place: Place, now: datetime) -> int:
+        """Decide every kept TPDU of this SIM that nobody decided yet, in the order of arrival; how many."""
+        waiting = self._store.read(lambda tx: inbox.undecided(tx, place.sim_id))
+        waiting = [row for row in waiting if row[0] not in self._stuck]
+        if not waiting:
+            return 0
+
+        def together(tx: Tx) -> None:
+            lanes.lock(tx, place.lane, place.fence)
+            for tpdu_id, pdu, received_at in waiting:
+                self._decide(tx, place, tpdu_id, pdu, received_at, now)
+
+        try:
+            self._store.write(together)
+        except (lanes.LaneLost, OSError):
+            raise
+        except Exception:
+            for row in waiting:
+                self._alone(place, row, now)
+        return len(waiting)
+
+    def _alone(self, place: Place, row: tuple[str, str, datetime], now: datetime) -> None:
+        def one(tx: Tx) -> None:
+            lanes.lock(tx, place.lane, place.fence)
+            self._decide(tx, place, *row, now)
+
+        try:
+            self._store.write(one)
+        except lanes.LaneLost:
+            raise
+        except Exception:
+            self._stuck.add(row[0])
+            log.exception("a kept TPDU could not be decided", lane=place.lane, tpdu=row[0])
+
+    def _decide(
+        self, tx: Tx, place: Place, tpdu_id: str, pdu: str, received_at: datetime, now: datetime
+    ) -> None:
+        if not inbox.is_undecided(tx, tpdu_id):
+            return
+        try:
+            found = decode(pdu)
+        except PduError as error:
+            inbox.add_undecodable(
+                tx,
+                tpdu_id,
+                sim_id=place.sim_id,
+                lane=place.lane,
+                error=str(error),
+                received_at=received_at,
+                now=now,
+            )
+            return
+        if isinstance(found, StatusReport):
+            self._report(tx, place, tpdu_id, found, now)
+        elif isinstance(found, Deliver):
+            self._deliver(tx, place, tpdu_id, found, received_at, now)
+        else:
+            inbox.add_outgoing(tx, tpdu_id, now)
+
+    # -- status reports -------------------------------------------------------------------------------------------
+
+    def _report(self, tx: Tx, place: Place, tpdu_id: str, report: StatusReport, now: datetime) -> None:
+        reported = inbox.keep_report(
+            tx,
+            tpdu_id,
+            sim_id=place.sim_id,
+            address=report.address,
+            reference=report.reference,
+            status=report.status,
+            stamp=report.service_centre_time,
+            now=now,
+        )
+        if reported is not None:
+            settle_report(tx, reported, report.status, now)
+
+    # -- texts ----------------------------------------------------------------------------------------------------
+
+    def _deliver(
+        self, tx: Tx, place: Place, tpdu_id: str, deliver: Deliver, received_at: datetime, now: datetime
+    ) -> None:
+        stamp, sender, body = deliver.service_centre_time, deliver.sender, deliver.text
+        if deliver.concat is not None and deliver.concat.total > 1:
+            concat = (
+                deliver.concat.reference,
+                deliver.concat.width,
+                deliver.concat.total,
+                deliver.concat.part,
+            )
+            joined = self._join(tx, place, tpdu_id, deliver, concat, received_at, now)
+            if joined is None:
+                return
+            message_id, body = joined
+        else:
+            message_id = inbox.add_message(
+                tx,
+                tpdu_id,
+                sim_id=place.sim_id,
+                lane=place.lane,
+                sender=sender,
+                body=body,
+                stamp=stamp,
+                received_at=received_at,
+                now=now,
+            )
+        self._attribute(tx, place, message_id, sender, body, stamp, received_at, now)
+
+    def _join(
+        self,
+        tx: Tx,
+        place: Place,
+        tpdu_id: str,
+        deliver: Deliver,
+        concat: tuple[int, int, int, int],
+        received_at: datetime,
+        now: datetime,
+    ) -> tuple[str, str] | None:
+        """Put a part to its message: the message and its whole text once all are here, else None."""
+        stamp, sender, part = deliver.service_centre_time, deliver.sender, concat[3]
+        here = inbox.parts_here(tx, place.sim_id, sender, concat, stamp, now)
+        for message_id in dict.fromkeys(row.message_id for row in here):
+            texts = {row.part: _text_of(row.pdu) for row in here if row.message_id == message_id}
+            if texts.get(part, deliver.text) != deliver.text:
+                continue  # the reference was used again: this part begins another message
+            texts[part] = deliver.text
+            body = "".join(texts[number] for number in sorted(texts))
+            inbox.add_part(
+                tx,
+                tpdu_id,
+                message_id,
+                sender=sender,
+                stamp=stamp,
+                concat=concat,
+                body=body,
+                parts=len(texts),
+                now=now,
+            )
+            return (message_id, body) if len(texts) == concat[2] else None
+        inbox.add_message(
+            tx,
+            tpdu_id,
+            sim_id=place.sim_id,
+            lane=place.lane,
+            sender=sender,
+            body=deliver.text,
+            stamp=stamp,
+            received_at=received_at,
+            now=now,
+            concat=concat,
+        )
+        return None
+
+    def _attribute(
+        self,
+        tx: Tx,
+        place: Place,
+        message_id: str,
+        sender: str,
+        body: str,
+        stamp: datetime | None,
+        received_at: datetime,
+        now: datetime,
+    ) -> None:
+        conversation = self._catalogue.conversation_of(sender)
+        if conversation is None:
+            taken = self._desk and self._desk.take(
+                tx, message_id=message_id, sender=sender, body=body, sim_id=place.sim_id, now=now
+            )
+            if taken:
+                inbox.set_message(tx, message_id, "phone", reason=taken)
+            else:
+                inbox.unmatched(tx, message_id, place.lane, now, reason="unknown_sender", candidates=0)
+            return
+        services = {s.name: s for s in self._catalogue.conversations[conversation]}
+        readings = {name: read(service, body) for name, service in services.items()}
+        named = next(iter(readings.values())).names
+        asked = replies.asked(
+            tx,
+            sim_id=place.sim_id,
+            conversation=conversation,
+            subjects=[
+                (str(kind), found.value) for found in named if not found.masked for kind in found.kinds
+            ],
+            any_subject=any(found.masked for found in named),
+            body=body,
+            now=now,
+        )
+        asked = [row for row in asked if row.service in services]
+        centre = inbox.centre_time(tx, place.sim_id, stamp, received_at)
+        if centre is not None and sum(d > OLD for d in inbox.recent_delays(tx, place.sim_id)) >= OLD_LIMIT:
+            centre = None
+        decision = decide(readings, body, centre, [_candidate(row, services) for row in asked], services, now)
+        self._apply(tx, place, message_id, decision, readings, asked, services, now)
+
+    def _apply(
+        self,
+        tx: Tx,
+        place: Place,
+        message_id: str,
+        decision: Decision,
+        readings: Mapping[str, Reading],
+        asked: Sequence[replies.Asked],
+        services: Mapping[str, Service],
+        now: datetime,
+    ) -> None:
+        row = next((a for a in asked if a.submission_id == decision.submission_id), None)
+        if decision.kind == "unmatched" or row is None:
+            if decision.withdraw and row is not None:
+                replies.withdraw(
+                    tx,
+                    row.question_id,
+                    place.lane,
+                    now=now,
+                    by="gateway",
+                    why=decision.reason or "contradiction",
+                )
+            inbox.unmatched(
+                tx,
+                message_id,
+                place.lane,
+                now,
+                reason=decision.reason or "unsolicited",
+                candidates=decision.candidates,
+            )
+            if row is not None and decision.end_hold_after is not None and not row.in_flight:
+                end_submission(
+                    tx, row.submission_id, ended="timeout", held_until=now + decision.end_hold_after
+                )
+            return
+        role = Role(decision.kind)
+        evidence = decision.evidence or "sole"
+        replies.attribute(tx, message_id, row.question_id, role, evidence=evidence, by="gateway", now=now)
+        reading = readings[row.service]
+        if role is Role.DOUBLE:
+            replies.double(tx, message_id, row.answer_message)
+        if role not in (Role.ANSWER, Role.AMENDMENT):
+            return
+        replies.answer(
+            tx,
+            row.question_id,
+            outcome=reading.outcome,
+            record=reading.record,
+            evidence=evidence,
+            late=decision.late and role is Role.ANSWER,
+            now=now,
+            by="gateway",
+        )
+        if decision.end_hold_after is not None:
+            end_submission(tx, row.submission_id, ended=evidence, held_until=now + decision.end_hold_after)
+
+    # -- deadlines ------------------------------------------------------------------------------------------------
+
+    def deadlines(self, place: Place, read_at: datetime, now: datetime) -> int:
+        """End what waited to its deadline while the inbox was being read (design, section 4.1, rule 6); how many."""
+
+        def end(tx: Tx) -> int:
+            lanes.lock(tx, place.lane, place.fence)
+            due = replies.due(tx, place.sim_id, read_at)
+            for row in due:
+                self._timed_out(tx, row, now)
+            return len(due)
+
+        return self._store.write(end)
+
+    def _timed_out(self, tx: Tx, row: replies.Due, now: datetime) -> None:
+        service = next((s for s in self._catalogue if s.name == row.service), None)
+        if Role.NOTE in row.roles:
+            self._release(tx, row, service, "note", now)
+            replies.answer(
+                tx, row.question_id, outcome=Outcome.UNRECOGNISED, record={}, evidence="note", late=False, now=now,
+                by="gateway",
+            )  # fmt: skip
+            return
+        self._release(tx, row, service, "no_reply", now)
+        on_air = {State.UNCERTAIN, State.AWAITING_REPLY}
+        if service and not row.roles and row.attempts <= service.timing.ask_again:
+            move(
+                tx, row.question_id, on_air, State.QUEUED, now=now, by="gateway", why="no reply: asked again",
+                not_before=row.opened_at + service.timing.late, lane=None, deadline=None,
+            )  # fmt: skip
+            return
+        move(
+            tx, row.question_id, on_air, State.NO_REPLY, now=now, by="gateway",
+            why="interim only" if Role.INTERIM in row.roles else "the deadline passed",
+            outcome=Outcome.INTERIM.value if Role.INTERIM in row.roles else None,
+            error_code="no_reply", error_blame="service",
+            error_detail="The service did not answer in time. A late answer is still taken; asking again costs another SMS.",
+        )  # fmt: skip
+
+    def _release(
+        self,
+        tx: Tx,
+        row: replies.Due,
+        service: Service | None,
+        ended: Literal["note", "no_reply"],
+        now: datetime,
+    ) -> None:
+        """A service whose file is gone keeps its hold as it was."""
+        until = now + hold_after(ended, service, opened_at=row.opened_at, now=now) if service else None
+        end_submission(
+            tx, row.submission_id, ended="note" if ended == "note" else "timeout", held_until=until
+        )
+
+
+def settle_report(tx: Tx, reported: inbox.Reported, status: int, now: datetime) -> None:
+    """What a status report says of its submission: delivered, given up for good, or nothing yet (3GPP TS 23.040 §9.2.3.15)."""
+    if status < TRYING:
+        inbox.delivered(tx, reported, now, "network")
+    elif status >= PERMANENT:
+        inbox.undelivered(tx, reported, status, now, "network")
+
+
+def _candidate(row: replies.Asked, services: Mapping[str, Service]) -> Candidate:
+    field = services[row.service].subject_field
+    return Candidate(
+        submission_id=row.submission_id,
+        question_id=row.question_id,
+        service=row.service,
+        subject=row.fields[field.name],
+        subject_kind=field.kind,
+        opened_at=row.opened_at,
+        in_flight=row.in_flight,
+        held=row.held,
+        answered=row.state is State.ANSWERED,
+        evidence=row.evidence,
+        answered_at=row.answered_at,
+        answer_text=row.answer_text,
+        outcome=row.outcome,
+    )
+
+
+def _text_of(pdu: str) -> str:
+    part = decode(pdu)
+    return part.text if isinstance(part, Deliver) else ""
