@@ -39,7 +39,6 @@ _BUSY_PAUSES = (
     2.0,
     3.0,
 )  # seconds, before each repetition of a command that the SIM was too busy for
-_OK_SECONDS = 5.0  # +CMGS came, its OK must follow at once
 _STORAGES = ("SM", "ME", "SR")  # 3GPP TS 27.005 §3.1; MT is SM and ME together
 _INDICATIONS = (
     (2, 1, 0, 2),

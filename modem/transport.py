@@ -22,6 +22,7 @@ ESC, CTRL_Z = "\x1b", "\x1a"
 _READ_SECONDS = 1.0  # how long one read blocks; cancel_read ends it early
 _READ_SECONDS_WITHOUT_CANCEL = 0.2  # socket:// and rfc2217:// have no cancel_read: close waits so long
 _WRITE_SECONDS = 10.0  # a command line takes 4 ms at 115200 baud; a port that takes none for so long is stuck
+_OK_SECONDS = 5.0  # behind +CMGS its OK follows at once
 _MARKS = (
     "+CMEE",
     "+CMGF",
@@ -46,11 +47,13 @@ class _Pending:
         self.mark = mark
         self.lines: list[str] = []
         self.done = False
+        self.sent = False
 
     def take(self, event: str) -> None:
         if self.mark is not None and not self.lines and not event.startswith(self.mark):
             return
         self.lines.append(event)
+        self.sent = self.sent or at.message_reference(event) is not None
         self.done = event == at.PROMPT or at.is_final(event)
 
     def asks_for(self, line: str) -> bool:
@@ -144,7 +147,11 @@ class Transport(SerialComms):  # type: ignore[misc]
         try:
             self._send(pending.command)
             with self.changed:
-                self.changed.wait_for(lambda: pending.done or self.death is not None, timeout)
+                self.changed.wait_for(lambda: pending.done or pending.sent or self.death is not None, timeout)
+                if pending.sent:
+                    self.changed.wait_for(
+                        lambda: pending.done or self.death is not None, min(timeout, _OK_SECONDS)
+                    )
                 if pending.done:
                     return pending.lines
                 if self.death is not None:
