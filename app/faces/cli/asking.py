@@ -141,8 +141,7 @@ def _ask(session: Session, gateway: Gateway, body: dict[str, Any], patience: tim
         found = _insist(lambda: gateway.call("POST", "/v1/checks", json=body, headers=headers, wait=prefer))
         where += f"/{found['id']}"
         while found["state"] not in FINAL and (left := ending - time.monotonic()) > 0:
-            threading.Event().wait(min(BETWEEN_LOOKS, left))
-            found = _look(session, gateway, f"/v1/checks/{found['id']}") or found
+            found = _look(session, gateway, f"/v1/checks/{found['id']}", min(PREFER_MOST, left)) or found
     except KeyboardInterrupt:
         session.note(f"Interrupted. The check goes on at the gateway: {where}")
         raise typer.Exit(INTERRUPTED) from None
@@ -164,10 +163,13 @@ def _insist(call: Any) -> dict[str, Any]:
     return last
 
 
-def _look(session: Session, gateway: Gateway, path: str) -> dict[str, Any] | None:
-    """What became of it; None while the gateway is away, for what it took it keeps."""
+def _look(session: Session, gateway: Gateway, path: str, wait: float = 0) -> dict[str, Any] | None:
+    """What became of it, when it is final or after `wait` seconds; None while the gateway is away, for what it took it keeps."""
+    prefer = {"Prefer": f"wait={int(wait)}"} if wait >= 1 else None
     try:
-        return gateway.call("GET", path)
+        if prefer is None:
+            threading.Event().wait(BETWEEN_LOOKS if wait == 0 else wait)
+        return gateway.call("GET", path, headers=prefer, wait=wait)
     except Refused as error:
         if error.status not in (429, 503):
             raise
@@ -176,6 +178,7 @@ def _look(session: Session, gateway: Gateway, path: str) -> dict[str, Any] | Non
         if error.code != "unreachable":
             raise
         session.note(f"{error.detail} Waiting for it to come back.")
+    threading.Event().wait(BETWEEN_LOOKS)
     return None
 
 
@@ -281,7 +284,6 @@ def _follow(session: Session, gateway: Gateway, found: dict[str, Any]) -> dict[s
         ) as progress:
             bar = progress.add_task("answers", total=found["rows"])
             while found["state"] not in ("done", "cancelled"):
-                threading.Event().wait(BETWEEN_LOOKS)
                 found = _look(session, gateway, path) or found
                 progress.update(
                     bar, total=found["rows"] - found["rejected"], completed=_over(found["counts"])

@@ -18,7 +18,7 @@ def lanes(ctx: typer.Context) -> None:
 
     session: Session = ctx.obj
     with Gateway(session.settings().client) as gateway:
-        found = gateway.items("/v1/lanes", {}, 1000)
+        found = gateway.call("GET", "/v1/lanes")["items"]
     if session.json:
         session.show_json({"items": found})
         return
@@ -126,8 +126,16 @@ def phone_list(ctx: typer.Context) -> None:
         session.say("No number was let in yet. `bpjs-sms phone allow NUMBER` lets one in.")
         return
     session.table(
-        ("number", "may ask", "language"),
-        ((item["number"], "yes" if item["allowed"] else "no", item.get("language")) for item in found),
+        ("number", "may ask", "language", "said stop"),
+        (
+            (
+                item["number"],
+                "yes" if item["allowed"] else "no",
+                item["language"],
+                "yes" if item["opted_out"] else None,
+            )
+            for item in found
+        ),
     )
 
 

@@ -106,9 +106,11 @@ def services_show(ctx: typer.Context, name: str = typer.Argument(help="The servi
 @services.command("lint")
 def services_lint(ctx: typer.Context) -> None:
     """Check the files against each other and against their examples."""
+    from app.domain.lint import lint
+
     session: Session = ctx.obj
     found = load_catalogue(session)
-    problems = found.lint()
+    problems = lint(found)
     if session.json:
         session.show_json({"services": len(found), "problems": problems})
     elif problems:
