@@ -77,7 +77,11 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 
 def _duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return parse_duration(value)
+    if not isinstance(value, timedelta):
+        raise ValueError(f'a duration is text with a unit, such as "5m", not {value!r}')
+    return value
 
 
 def _positive(value: timedelta) -> timedelta:
