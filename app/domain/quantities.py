@@ -103,7 +103,7 @@ _MONEY_WORD: Final = re.compile(
     _FLAGS,
 )
 _NOT_WHOLE: Final = re.compile(
-    r"\s?(?:juta|jt|ribu|rb|mily?ar|triliun|[km](?![a-z]))|[*x•]"
+    r"\s?(?:juta|jt|ribu|rb|mily?ar|triliun|[km](?![a-z]))|[.,]?[*x•]"
     r"|\s?(?:[-–]|s\.?/?d\.?|sampai)\s?(?:rp\.?\s?)?[0-9]{1,3}\.[0-9]{3}",
     _FLAGS,
 )
