@@ -137,7 +137,8 @@ class Network:
         """Call `action(now)` in the first step at or after `due`."""
         self._planned += 1
         heapq.heappush(self._heap, (due, self._planned, action))
-        if due > self._now and self.on_work is not None and self._heap[0][1] == self._planned:
+        # Also when it is not the first: what is before it may be done by a step that nobody else waits for.
+        if due > self._now and self.on_work is not None:
             self.on_work()
 
     @property
@@ -290,11 +291,15 @@ class Network:
         part_order: Sequence[int] | None = None,
         part_gap: timedelta = NOW,
     ) -> list[int]:
-        """Text one of the SIMs, as a person, a service or an advertiser; the delivery ids. KeyError: no such SIM."""
+        """Text one of the SIMs, as a person, a service or an advertiser; the delivery ids.
+
+        Raises KeyError where no SIM has the number, PduError for a sender that no TPDU can carry.
+        """
         with self.lock:
             number = canonical(to)
             if number not in self._boxes:
                 raise KeyError(f"no SIM has the number {to}")
+            encode_deliver(sender, "", now)
             ids = []
             for _ in range(copies):
                 one = Delivery(self._next_delivery(), number, sender, text, None, part_order, part_gap)
