@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
+from app.domain.capacity import per_hour
 from app.domain.errors import GatewayError
 from app.domain.services import Catalogue, Service
 from app.domain.states import LaneState
 from app.store import batches
-from app.store.batches import OpenBatch, Row
+from app.store.batches import OpenBatch, Row, RowAsk
 from app.store.engine import Store
 from app.store.lanes import LaneView
 from app.store.questions import Ask
@@ -70,16 +71,14 @@ class BatchWorker:
         self._close(batch.id, now)
         return False
 
-    def _asks(
-        self, name: str, rows: Sequence[Row]
-    ) -> tuple[dict[int, tuple[Ask, str | None]], dict[int, dict[str, str]]]:
+    def _asks(self, name: str, rows: Sequence[Row]) -> tuple[dict[int, RowAsk], dict[int, dict[str, str]]]:
         """The rows as asks, by the services' files of today: they may have changed since the batch came in."""
-        asks: dict[int, tuple[Ask, str | None]] = {}
+        asks: dict[int, RowAsk] = {}
         errors: dict[int, dict[str, str]] = {}
         for row in rows:
             try:
                 service = self._catalogue[name]
-                asks[row.number] = (ask_of(service, row.fields or {}), row.reference)
+                asks[row.number] = RowAsk(ask_of(service, row.fields or {}), row.reference, row.twin)
             except GatewayError as error:
                 errors[row.number] = {"code": error.code, "detail": error.detail}
         return asks, errors
@@ -109,19 +108,20 @@ def ask_of(service: Service, fields: Mapping[str, str]) -> Ask:
 def seconds_until_done(questions: int, service: Service, lanes: Sequence[LaneView]) -> int | None:
     """A first estimate of the time that so many questions take, in seconds; None without a lane that may send.
 
-    The lanes share them evenly and ask nothing else. A lane asks again after the longest of: its pace; its share of
-    an hour's cap; a reply's usual delay and, where not every reply names its card, `settle`. A daily cap adds whole days.
+    The lanes share them evenly and ask nothing else. A lane asks again after the longest of its pace, its part of
+    its cap an hour, and what the service's conversation lets it (`per_hour`); a cap a day adds whole days.
     """
     able = [lane for lane in lanes if not lane.paused and lane.state != LaneState.FAILED]
     if not able:
         return None
     share = -(-questions // len(able))
-    hold = REPLY_AFTER + (timedelta(0) if service.echo == "always" else service.timing.settle)
+    hour = timedelta(hours=1)
+    talk = hour / max(per_hour(service), 1)
     longest = 0.0
     for lane in able:
-        every = max(lane.pace, hold, timedelta(hours=1) / lane.per_hour if lane.per_hour else hold)
+        each = max(lane.pace, talk, hour / lane.per_hour if lane.per_hour else talk)
         days, rest = divmod(share, lane.per_day) if lane.per_day else (0, share)
-        longest = max(longest, days * 86400 + rest * every.total_seconds())
+        longest = max(longest, days * 86400 + rest * each.total_seconds())
     return round(longest)
 
 

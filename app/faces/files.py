@@ -64,6 +64,11 @@ class Layout:
     newline: str
     columns: Mapping[str, int]
 
+    @property
+    def charset(self) -> str:
+        """The encoding's name on the wire (IANA character sets)."""
+        return {"cp1252": "windows-1252", "latin-1": "iso-8859-1"}.get(self.encoding, self.encoding)
+
     def as_dict(self) -> dict[str, Any]:
         """For keeping as JSON; it holds nothing of the rows."""
         return {

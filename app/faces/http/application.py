@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.domain.services import Catalogue
-from app.faces.http import checks, docs, health, problems, resources
+from app.faces.http import batches, checks, docs, health, problems, resources
 from app.faces.http.access import Access
 from app.faces.http.face import Face, Ready
 from app.faces.http.gate import Gate
@@ -58,6 +58,7 @@ def create_app(
     app.state.face = Face(store, catalogue, settings, clock, ready, nudge, Gate(store, clock), waits)
     app.state.metrics = metrics
     app.include_router(checks.router)
+    app.include_router(batches.router)
     app.include_router(resources.router)
     app.include_router(health.router)
     problems.install(app)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from concurrent.futures import wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -15,7 +17,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.domain.errors import Conflict, GatewayError, Invalid, NotFound
+from app.domain.errors import Conflict, GatewayError
 from app.domain.services import Rendered, Service
 from app.exchange.batches import cancel_queued, seconds_until_done
 from app.faces import files
@@ -31,7 +33,7 @@ from app.store.clients import KeyView, recall, remember, write_audit
 from app.store.engine import Tx
 from app.store.lanes import list_lanes
 
-router = APIRouter(prefix="/batches", tags=["batches"])
+router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 ERRORS_SHOWN = 1000  # the rest is counted in `errors_total`, and stands in the results
 RECEIVED_TOGETHER = 2000  # rows a transaction while a file comes in (design, section 4)
@@ -259,7 +261,7 @@ async def _file_of(request: Request, face: Face) -> tuple[bytes, str | None]:
         )
     body = await read_body(request, face.settings.server.max_batch)
 
-    async def whole() -> AsyncIterator[bytes]:
+    async def whole() -> AsyncGenerator[bytes, None]:
         yield body
 
     try:
@@ -319,10 +321,14 @@ def _receive(
         # Sealing the next chunk while the last one is written.
         written = [
             store.submit(
-                _adding(batches.seal_rows(store.keys, batch_id, planned.rows[at : at + RECEIVED_TOGETHER]))
+                partial(
+                    batches.add_rows,
+                    sealed=batches.seal_rows(store.keys, batch_id, planned.rows[at : at + RECEIVED_TOGETHER]),
+                )
             )
             for at in range(0, len(planned.rows), RECEIVED_TOGETHER)
         ]
+        wait(written)  # all of them, so that none comes in behind a drop
         for chunk in written:
             chunk.result()
         store.write(
@@ -330,7 +336,86 @@ def _receive(
                 tx, batch_id, rows=len(planned.rows), rejected=len(planned.errors)
             )
         )
-    except GatewayError:
+    except Exception:
         store.submit(lambda tx: batches.drop_received(tx, batch_id))
         raise
     return batch_id, False
+
+
+# -- shapes -------------------------------------------------------------------------------------------------------
+
+
+def _shape(face: Face, batch: BatchView) -> dict[str, Any]:
+    left = batch.counts["queued"] + batch.counts["waiting"]
+    eta = 0 if left == 0 else _seconds(face, batch.service, left)
+    return {
+        "id": batch.id,
+        "service": batch.service,
+        "state": batch.state,
+        "rows": batch.rows,
+        "rejected": batch.rejected,
+        "counts": batch.counts,
+        "cost": batch.cost,
+        "eta": eta,
+        "created_at": stamp(batch.created_at),
+    }
+
+
+def _shape_of(face: Face, batch_id: str, key: KeyView) -> dict[str, Any]:
+    def look(tx: Tx) -> tuple[BatchView, list[dict[str, Any]]]:
+        batch = batches.get(tx, batch_id, key.sees)
+        return batch, batches.row_errors(tx, batch_id, ERRORS_SHOWN) if batch.rejected else []
+
+    batch, errors = face.store.read(look)
+    return {**_shape(face, batch), "errors": errors, "errors_total": batch.rejected}
+
+
+def _dry_shape(face: Face, planned: Plan) -> dict[str, Any]:
+    price = planned.service.price
+    return {
+        "service": planned.service.name,
+        "rows": len(planned.rows),
+        "rejected": len(planned.errors),
+        "questions": planned.questions,
+        "duplicates": planned.duplicates,
+        "cost": planned.questions * (price.request + price.reply),
+        "eta": _seconds(face, planned.service.name, planned.questions),
+        "errors": planned.errors[:ERRORS_SHOWN],
+        "errors_total": len(planned.errors),
+    }
+
+
+def _seconds(face: Face, service: str, questions: int) -> int | None:
+    if service not in face.catalogue:
+        return None
+    return seconds_until_done(questions, face.catalogue[service], face.store.read(list_lanes))
+
+
+def _answered_rows(face: Face, batch: BatchView, views: Views) -> Iterator[tuple[list[str], Answer]]:
+    after, page = 0, None
+    while page is None or len(page) == batches.CHUNK:
+        page = face.store.read(partial(batches.rows_with_answers, batch_id=batch.id, after_row=after))
+        for row in page:
+            yield row.cells, _answer(row, batch.state, views)
+            after = row.number
+
+
+def _answer(row: RowView, batch_state: str, views: Views) -> Answer:
+    if row.error is not None:
+        return Answer("rejected", None, {}, row.error["detail"])
+    if row.check is None:
+        return Answer("cancelled" if batch_state == "cancelled" else "queued", None, {}, None)
+    shape = views.check(row.check)
+    error = shape["error"]
+    return Answer(shape["state"], shape["outcome"], shape["record"] or {}, error and error["detail"])
+
+
+def _joined(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines in pieces worth a turn of the event loop."""
+    piece = bytearray()
+    for line in lines:
+        piece += line
+        if len(piece) >= WRITTEN_TOGETHER:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)

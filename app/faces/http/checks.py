@@ -125,7 +125,7 @@ async def create_check(request: Request, key: Annotated[KeyView, Depends(needs("
         str(rendered.subject_kind),
         service.key(rendered.fields),
     )
-    once = _idempotency_key(request)
+    once = idempotency_key(request)
     digest = _digest(new) if once else b""
 
     def work(tx: Tx) -> tuple[CheckView, bool]:
@@ -316,7 +316,8 @@ def _expiry(text: str | None, now: datetime) -> timedelta:
     raise invalid([{"field": "expires", "code": "invalid", "detail": detail}])
 
 
-def _idempotency_key(request: Request) -> str | None:
+def idempotency_key(request: Request) -> str | None:
+    """The header, if it came. Invalid where it is not 1 to 255 printable ASCII characters."""
     text = request.headers.get("idempotency-key")
     if text is None or _IDEMPOTENCY_KEY.fullmatch(text):
         return text
