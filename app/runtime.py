@@ -1,0 +1,377 @@
+"""The running gateway: builds everything from the settings, starts it in order and stops it in reverse."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from typing import Any, Protocol
+
+import structlog
+import uvicorn
+
+from app.domain.errors import GatewayError, SettingsError
+from app.domain.lint import lint
+from app.domain.services import Catalogue
+from app.exchange.batches import BatchWorker
+from app.exchange.housekeeper import Housekeeper
+from app.exchange.lane import LaneSetup, LaneWorker, services_owed
+from app.faces.http.application import create_app
+from app.faces.phone import PhoneDesk
+from app.settings import LaneSettings, ServiceOverride, Settings
+from app.simulation import World, build_world
+from app.store import lanes, submissions
+from app.store.engine import Served, Store, Tx, database_path, new_id, open_store
+from modem import PortSettings, SerialModem
+from modem.simulated import Ticker, attach, detach
+
+RENEW = timedelta(seconds=2)  # a lease of 10 s is renewed every 2 s (design, section 4.2)
+MARGIN = timedelta(seconds=3)  # of the lease must be left before a byte goes out
+STOP_SECONDS = 10.0  # for the threads to end; a +CMGS under way is left to the journal
+SHORT = ServiceOverride(
+    timeout=timedelta(seconds=20), late=timedelta(seconds=60), settle=timedelta(seconds=2)
+)
+"""What the simulated lanes use where the settings say nothing: so that every outcome can be seen within a minute."""
+
+log = structlog.get_logger()
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def load_catalogue(settings: Settings) -> Catalogue:
+    """The shipped services, the operator's own in front, the settings' overrides on top. SettingsError."""
+    overrides = {name: o.model_dump(exclude_none=True) for name, o in settings.service.items()}
+    return Catalogue.load(files("templates_sms"), settings.services, overrides)
+
+
+def simulated_settings(settings: Settings, count: int) -> Settings:
+    """The settings with `count` simulated lanes, without pace or caps, short durations, and a database of their own."""
+    added = tuple(
+        LaneSettings(name=f"xl-{n}", port=f"simulated://xl-{n}", pace=timedelta(0), per_hour=0, per_day=0)
+        for n in range(1, count + 1)
+    )
+    taken = {lane.name for lane in settings.lanes} & {lane.name for lane in added}
+    if taken:
+        raise SettingsError(
+            f"Lane {min(taken)} is in the settings and would be simulated too: rename it, or leave out --simulated."
+        )
+    short = {
+        service.name: SHORT.model_copy(
+            update=settings.service.get(service.name, ServiceOverride()).model_dump(exclude_none=True)
+        )
+        for service in load_catalogue(settings)
+    }
+    update: dict[str, Any] = {"lanes": settings.lanes + added, "service": {**settings.service, **short}}
+    defaults = Settings.model_fields
+    if settings.database == defaults["database"].default and not settings.lanes:
+        update["database"] = "sqlite:///bpjs-sms-simulated.db"
+        update["sealing"] = settings.sealing.model_copy(
+            update={"keys_file": settings.sealing.keys_file.with_name("bpjs-sms-simulated.keys")}
+        )
+    return settings.model_copy(update=update)
+
+
+class _Worker(Protocol):
+    def step(self, now: datetime) -> datetime: ...
+
+
+class Lease:
+    """This process's row, renewed by a thread of its own; `ok` by the monotonic clock."""
+
+    def __init__(self, store: Store, process_id: str) -> None:
+        self._store = store
+        self._process_id = process_id
+        self._renewed = time.monotonic()
+
+    def ok(self) -> bool:
+        """Is there margin left to put something on the air?"""
+        return time.monotonic() - self._renewed < (lanes.LEASE - MARGIN).total_seconds()
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.wait(RENEW.total_seconds()):
+            before = time.monotonic()
+            try:
+                if self._store.write(lambda tx: lanes.renew_lease(tx, self._process_id, utc_now())):
+                    self._renewed = before
+            except GatewayError as error:
+                log.error("the lease could not be renewed", detail=error.detail)
+
+
+@dataclass(slots=True)
+class _Simulation:
+    """The simulated world of this process, its dongles plugged in."""
+
+    world: World
+    ticker: Ticker
+
+    def close(self) -> None:
+        for name in self.world.dongles:
+            detach(name)
+        self.ticker.stop()
+
+
+class Runtime:
+    """Everything that runs, but HTTP. `start` and `stop` once each."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        world: World | None = None,
+        observe: Callable[[str], None] | None = None,
+        observe_modem: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.catalogue = load_catalogue(settings)
+        if problems := lint(self.catalogue):
+            raise SettingsError("The services do not fit together: " + "; ".join(map(str, problems)))
+        self._world = world
+        self._simulation: _Simulation | None = None
+        path = database_path(settings.database)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._served = Served(path) if path is not None else None
+        try:
+            self.store = open_store(
+                settings.database, settings.sealing.keys_file, serving=True, observer=observe
+            )
+            self._begin()
+        except BaseException:
+            if self._served is not None:
+                self._served.release()
+            raise
+        self.lease = Lease(self.store, self.process_id)
+        desk = None
+        if settings.phone.enabled:
+            desk = PhoneDesk(self.catalogue, open_to_all=settings.phone.open, per_day=settings.phone.per_day)
+        self.workers = [
+            LaneWorker(
+                _setup(lane),
+                store=self.store,
+                catalogue=self.catalogue,
+                process_id=self.process_id,
+                open_modem=lambda port: SerialModem(port, observe_modem),
+                may_send=self.lease.ok,
+                clock=utc_now,
+                desk=desk,
+            )
+            for lane in settings.lanes
+        ]
+        self._housekeeper = Housekeeper(self.store, time.monotonic)
+        self._batches = BatchWorker(self.store, self.catalogue)
+        self._stop = threading.Event()
+        self._chores = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def _begin(self) -> None:
+        """Enter this process; refuse to leave questions behind whose service is gone."""
+        now = utc_now()
+        self.process_id = new_id("prc", now)
+        owed = services_owed(self.catalogue, self.store.read(submissions.owed))
+        if owed:
+            self.store.close()
+            raise SettingsError(
+                f"The service {owed[0]} is still owed answers, but its file is gone. Put the file back, and write "
+                f"enabled = false under [service.{owed[0]}] until its questions have ended."
+            )
+
+        def begin(tx: Tx) -> None:
+            if self.store.sqlite:
+                lanes.strike_off(tx)
+            lanes.begin_process(tx, self.process_id, socket.gethostname(), now)
+            lanes.recover_orphans(tx, now)
+            lanes.register(tx, [_setup(lane).spec for lane in self.settings.lanes], now)
+
+        self.store.write(begin)
+
+    def start(self) -> None:
+        """Start the simulated world if there is one, then every thread."""
+        if self._world is not None:
+            ticker = Ticker(self._world.network)
+            for name, dongle in self._world.dongles.items():
+                attach(name, dongle)
+            ticker.__enter__()
+            self._simulation = _Simulation(self._world, ticker)
+        self._batches.recover(utc_now())
+        self.store.listen(self._committed)
+        self._thread("lease", self.lease.run)
+        for worker in self.workers:
+            self._thread(f"lane-{worker.name}", worker.run)
+        self._thread("housekeeper", lambda stop: self._steps(self._housekeeper, stop, threading.Event()))
+        self._thread("batches", lambda stop: self._steps(self._batches, stop, self._chores))
+
+    def _thread(self, name: str, run: Callable[[threading.Event], None]) -> None:
+        thread = threading.Thread(target=run, args=(self._stop,), name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _steps(self, worker: _Worker, stop: threading.Event, bell: threading.Event) -> None:
+        while not stop.is_set():
+            now = utc_now()
+            try:
+                due = worker.step(now)
+            except Exception:
+                log.exception("a step failed", worker=type(worker).__name__)
+                due = now + timedelta(seconds=1)
+            bell.clear()
+            bell.wait(max(0.0, (due - utc_now()).total_seconds()))
+
+    def _committed(self, done: Sequence[Tx]) -> None:
+        if any(tx.queued or tx.phone_due for tx in done):
+            for worker in self.workers:
+                worker.nudge()
+
+    def nudge(self) -> None:
+        """New work may be there: rows to make checks of, or something to send."""
+        self._chores.set()
+        for worker in self.workers:
+            worker.nudge()
+
+    def ready(self) -> list[tuple[str, bool, str]]:
+        """Each lane: its name, whether it can send, a sentence."""
+        return [(worker.name, *worker.ready) for worker in self.workers]
+
+    def stop(self) -> None:
+        """End the threads, give the lanes back, close the database."""
+        self._stop.set()
+        self._chores.set()
+        for worker in self.workers:
+            worker.wake()
+        until = time.monotonic() + STOP_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.1, until - time.monotonic()))
+        with suppress(GatewayError):
+            self.store.write(lambda tx: lanes.end_process(tx, self.process_id, utc_now()))
+        self.store.close()
+        if self._simulation is not None:
+            self._simulation.close()
+        if self._served is not None:
+            self._served.release()
+
+
+def _setup(lane: LaneSettings) -> LaneSetup:
+    return LaneSetup(
+        lanes.LaneSpec(lane.name, lane.port, lane.pace, lane.per_hour, lane.per_day),
+        PortSettings(url=lane.port, baud=lane.baud, pin=lane.read_pin()),
+        lane.status_reports,
+    )
+
+
+def late_after(catalogue: Catalogue) -> timedelta:
+    """When a simulated late answer comes: after every timeout, within every `late` where that leaves room."""
+    return max(service.timing.timeout for service in catalogue) + timedelta(seconds=2)
+
+
+def build(settings: Settings, simulated: int = 0) -> Runtime:
+    """A runtime on these settings, with `simulated` dongles more."""
+    if not simulated:
+        return Runtime(settings)
+    settings = simulated_settings(settings, simulated)
+    late = late_after(load_catalogue(settings))
+    return Runtime(settings, world=build_world(simulated, late=late, reply_after=timedelta(seconds=1)))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, told to end by our own signal handler, so that the lanes end after HTTP did."""
+
+    def install_signal_handlers(self) -> None:
+        return
+
+
+def application(runtime: Runtime) -> Any:
+    """The HTTP application over a runtime."""
+    return create_app(
+        runtime.store,
+        runtime.catalogue,
+        runtime.settings,
+        ready=runtime.ready,
+        clock=utc_now,
+        nudge=runtime.nudge,
+    )
+
+
+def listen_on(settings: Settings) -> socket.socket:
+    """The HTTP socket, bound and listening; GatewayError `unreachable` if the address is taken."""
+    host, port = settings.server.host, settings.server.port
+    try:
+        return socket.create_server(
+            (host, port), backlog=1024, family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
+    except OSError as error:
+        raise GatewayError(
+            "unreachable",
+            f"HTTP cannot be served at {host}:{port}: {error.strerror or error}. "
+            "Stop what uses that port, or set another: [server] port, or BPJS_SMS_SERVER__PORT.",
+        ) from error
+
+
+def set_up_logs(settings: Settings) -> None:
+    """Lines on standard error: for people, or JSON."""
+    level = logging.getLevelNamesMapping()[settings.log.level.upper()]
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if settings.log.as_json
+        else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=os.fdopen(os.dup(2), "w", buffering=1)),
+        cache_logger_on_first_use=True,
+    )
+
+
+def serve(
+    settings: Settings, *, simulated: int = 0, started: Callable[[Runtime], None] | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT. `started` is called once everything runs."""
+    set_up_logs(settings)
+    listener = listen_on(settings)
+    try:
+        runtime = build(settings, simulated)
+    except BaseException:
+        listener.close()
+        raise
+    server = _Server(
+        uvicorn.Config(
+            application(runtime),
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=5,
+        )
+    )
+
+    def end(_number: int, _frame: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    runtime.start()
+    try:
+        if started is not None:
+            started(runtime)
+        log.info(
+            "serving",
+            url=f"http://{settings.server.host}:{listener.getsockname()[1]}",
+            lanes=len(runtime.workers),
+        )
+        server.run(sockets=[listener])
+    finally:
+        runtime.stop()
