@@ -78,8 +78,7 @@ WORDING: Mapping[str, Mapping[str, str]] = {
         "several": "No Kartu {number} a.n. {name} Status {status} Kelas {class} Faskes {clinic}. Peserta lain dalam"
         " keluarga ini: 1. ISTRI CONTOH status sama; 2. ANAK CONTOH SATU status sama; 3. ANAK CONTOH DUA status"
         " sama. Perubahan data keluarga dapat diajukan di kantor cabang atau lewat aplikasi dengan membawa kartu"
-        " keluarga dan kartu tanda penduduk asli. Terima kasih telah menjadi peserta yang tertib membayar iuran"
-        " setiap bulan sebelum tanggal sepuluh.",
+        " keluarga dan kartu tanda penduduk asli. Terima kasih telah menjadi peserta yang tertib membayar iuran.",
         "unknown": "Info No Kartu {number}: kini layanan lebih mudah lewat kantor cabang terdekat.",
         "unknown_no_card": "Kini layanan lebih mudah lewat kantor cabang terdekat.",
         "garbled": "N? K#rt% ;; St~t/s A;;f K:: --{noise}",
