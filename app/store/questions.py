@@ -81,8 +81,12 @@ def accept(
     priority: int = 5,
     max_age: timedelta = timedelta(0),
     expires_in: timedelta = UNTIL_FOREVER,
+    apart: int = 1,
 ) -> list[Accepted]:
-    """Store one check for each ask, in order; asks of the same that are open (or fresh enough by `max_age`) share one question."""
+    """Store one check for each ask, in order; asks of the same that are open (or fresh enough by `max_age`) share one question.
+
+    `apart` is how far each stands behind the one before in the queue's rank; 0 for checks that only happened to come together.
+    """
     indexes = [tx.index("ask", f"{ask.service}\0{ask.key}") for ask in asks]
     found = _joinable(tx, set(indexes), now, max_age)
     expires = now + expires_in
@@ -101,7 +105,7 @@ def accept(
                 "conversation": ask.conversation,
                 "state": State.QUEUED.value,
                 "priority": priority,
-                "rank": base + position,
+                "rank": base + position * apart,
                 "expires": expires,
                 "attempts": 0,
                 "late": False,

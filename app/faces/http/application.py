@@ -15,6 +15,7 @@ from app.faces.http import batches, checks, docs, health, problems, resources
 from app.faces.http.access import Access
 from app.faces.http.face import Face, Ready
 from app.faces.http.gate import Gate
+from app.faces.http.intake import Intake
 from app.faces.http.waiting import Waits
 from app.settings import Settings
 from app.store.engine import Store
@@ -55,7 +56,8 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
         lifespan=lifespan,
     )
-    app.state.face = Face(store, catalogue, settings, clock, ready, nudge, Gate(store, clock), waits)
+    gate, intake = Gate(store, clock), Intake(store, clock)
+    app.state.face = Face(store, catalogue, settings, clock, ready, nudge, gate, waits, intake)
     app.state.metrics = metrics
     app.include_router(checks.router)
     app.include_router(batches.router)

@@ -31,13 +31,14 @@ from app.domain.services import Rendered, Service
 from app.domain.states import FINAL, Outcome, State
 from app.faces.http.face import Face, JsonResponse, face_of, faults_in, json_body, listed, read_json
 from app.faces.http.gate import needs
+from app.faces.http.intake import Order, Taken, take_all
 from app.faces.http.problems import invalid
 from app.faces.http.views import Views
 from app.faces.http.waiting import preferred_wait
 from app.store.checks import CheckView, get_check, list_checks
 from app.store.clients import KeyView, recall, remember
 from app.store.engine import Tx
-from app.store.questions import UNTIL_FOREVER, Ask, accept, cancel
+from app.store.questions import UNTIL_FOREVER, Ask, cancel
 
 router = APIRouter(prefix="/v1", tags=["checks"])
 
@@ -128,29 +129,23 @@ async def create_check(request: Request, key: Annotated[KeyView, Depends(needs("
     once = idempotency_key(request)
     digest = _digest(new) if once else b""
 
-    def work(tx: Tx) -> tuple[CheckView, bool]:
-        if once:
+    order = Order(ask, key.client, new.reference, new.priority, new.max_age, expires_in)
+    replayed = False
+    if once is None:
+        taken = await face.intake.take(order)
+        check = taken.view or _fresh(taken, key, ask, new, expires_in)
+    else:
+
+        def work(tx: Tx) -> tuple[Taken | CheckView, bool]:
             seen = recall(tx, key.client, once, digest, now)
             if seen is not None and seen.check_id is not None:
                 return get_check(tx, seen.check_id, key.client), True
-        accepted = accept(
-            tx,
-            [ask],
-            client=key.client,
-            origin="http",
-            now=now,
-            references=[new.reference],
-            priority=new.priority,
-            max_age=new.max_age,
-            expires_in=expires_in,
-        )[0]
-        if once:
-            remember(tx, key.client, once, digest, now=now, check_id=accepted.check_id)
-        if accepted.shared:
-            return get_check(tx, accepted.check_id, key.client), False
-        return _fresh(accepted.check_id, accepted.question_id, key, ask, new, now, expires_in), False
+            taken = take_all(tx, [order], now)[0]
+            remember(tx, key.client, once, digest, now=now, check_id=taken.accepted.check_id)
+            return taken, False
 
-    check, replayed = await asyncio.wrap_future(face.store.submit(work))
+        made, replayed = await asyncio.wrap_future(face.store.submit(work))
+        check = made if isinstance(made, CheckView) else made.view or _fresh(made, key, ask, new, expires_in)
     if not replayed:
         face.nudge()
     headers = {"Location": f"/v1/checks/{check.id}"}
@@ -331,19 +326,11 @@ def _digest(new: NewCheck) -> bytes:
     return hashlib.sha256(b"checks\0" + json.dumps(members, sort_keys=True).encode()).digest()
 
 
-def _fresh(
-    check_id: str,
-    question_id: str,
-    key: KeyView,
-    ask: Ask,
-    new: NewCheck,
-    now: datetime,
-    expires_in: timedelta,
-) -> CheckView:
+def _fresh(taken: Taken, key: KeyView, ask: Ask, new: NewCheck, expires_in: timedelta) -> CheckView:
     """The view of a check that was accepted this moment: all of it is known, nothing needs to be read."""
     return CheckView(
-        id=check_id,
-        question_id=question_id,
+        id=taken.accepted.check_id,
+        question_id=taken.accepted.question_id,
         client=key.client,
         origin="http",
         batch_id=None,
@@ -359,11 +346,11 @@ def _fresh(
         lane=None,
         attempts=0,
         cost=0,
-        created_at=now,
+        created_at=taken.at,
         submitted_at=None,
         answered_at=None,
         deadline=None,
-        expires=now + expires_in,
+        expires=taken.at + expires_in,
         error_code=None,
         error_detail=None,
         error_blame=None,

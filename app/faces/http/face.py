@@ -15,6 +15,7 @@ from starlette.responses import Response
 from app.domain.errors import GatewayError
 from app.domain.services import Catalogue
 from app.faces.http.gate import Gate
+from app.faces.http.intake import Intake
 from app.faces.http.problems import faults_of, invalid
 from app.faces.http.waiting import Waits
 from app.settings import Settings
@@ -36,6 +37,7 @@ class Face:
     nudge: Callable[[], None]
     gate: Gate
     waits: Waits
+    intake: Intake
 
 
 def face_of(request: Request) -> Face:

@@ -29,7 +29,7 @@ from app.store.lanes import LaneView, list_lanes
 
 router = APIRouter(tags=["health"])
 
-disable_created_metrics()  # one line more for every counter, of use to nobody here
+disable_created_metrics()  # type: ignore[no-untyped-call] # one line more for every counter, of use to nobody here
 
 KEPT_SECONDS = 2.0  # counts are read from the database at most so often
 
