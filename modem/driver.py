@@ -338,6 +338,8 @@ class SerialModem:
             raise NotSubmitted(
                 "stood_down", "it was called off right before it went out", blame="gateway", retryable=True
             )
+        with _before_ctrl_z():
+            self._session.check()
         self._tell("ctrl-z", self._settings.url)
         try:
             lines = self._session.ask(CTRL_Z, self._settings.cmgs_timeout.total_seconds(), end="")

@@ -189,7 +189,7 @@ def _submit(cursor: _Cursor, first: int, centre: str | None) -> StoredSubmit:
     )
 
 
-def join(parts: Sequence[Deliver] | Sequence[StoredSubmit]) -> str:
+def join(parts: Sequence[Deliver | StoredSubmit]) -> str:
     """The whole text of parts given in order; characters that were cut in two at an edge are whole again."""
     if len({alphabet_of(part.dcs) for part in parts}) == 1:
         return _text(alphabet_of(parts[0].dcs), b"".join(part.data for part in parts))

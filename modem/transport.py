@@ -137,11 +137,11 @@ class Transport(SerialComms):  # type: ignore[misc]
                 "out_of_step",
                 "the modem no longer answers: it is opened again; if that fails, plug it in again",
             )
-            self._check()
+            self.check()
 
     def _ask(self, pending: _Pending, timeout: float, *, prompt: bool = False) -> list[str]:
         with self.changed:
-            self._check()
+            self.check()
             self._pending = pending
             self._lines.prompt = prompt
         try:
@@ -163,7 +163,7 @@ class Transport(SerialComms):  # type: ignore[misc]
                 self._lines.prompt = False
 
     def _send(self, data: str) -> None:
-        self._check()
+        self.check()
         try:
             self.serial.write(data.encode("latin-1"))
         except (
@@ -171,9 +171,10 @@ class Transport(SerialComms):  # type: ignore[misc]
             TypeError,
         ) as cause:  # SerialException is an OSError; TypeError: pyserial, closed meanwhile
             self._die("port_lost", f"the port failed while writing ({cause}): plug the stick in again")
-            self._check()
+            self.check()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise PortDied if the session is over."""
         if self.death is not None:
             raise PortDied(self.death.code, self.death.detail)
 

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -37,7 +37,7 @@ PDU = encode_deliver("2757", "Saldo JHT KPJ 99012345678 Rp 1.000", NOON)
 OTHER = encode_deliver("2757", "lain", NOON)
 (PART,) = encode_submit("2757", "BALANCE#99012345678#", validity=None, report=False, concat_reference=0)
 PARTS = encode_submit("2757", "x" * 200, validity=None, report=False, concat_reference=0)
-TRY = timedelta(milliseconds=250)
+SOON = timedelta(milliseconds=400)  # where silence is what is tested
 LONG = timedelta(seconds=30)
 
 ANSWERS: dict[str, bytes] = {
@@ -163,9 +163,14 @@ def peer() -> Iterator[Peer]:
         yield peer
 
 
-def settings_for(url: str) -> PortSettings:
+def settings_for(url: str, patience: timedelta = LONG) -> PortSettings:
     return PortSettings(
-        url, cmgs_timeout=TRY, prompt_timeout=TRY, answer_timeout=TRY, wake_timeout=2 * TRY, drain_timeout=TRY
+        url,
+        cmgs_timeout=patience,
+        prompt_timeout=patience,
+        answer_timeout=patience,
+        wake_timeout=patience,
+        drain_timeout=patience,
     )
 
 
@@ -184,6 +189,13 @@ def modem(peer: Peer) -> Iterator[SerialModem]:
         yield modem
 
 
+@pytest.fixture
+def hasty(peer: Peer) -> Iterator[SerialModem]:
+    with opened(settings_for(peer.url, SOON)) as modem:
+        peer.heard.clear()
+        yield modem
+
+
 def yes() -> bool:
     return True
 
@@ -192,7 +204,7 @@ def yes() -> bool:
 
 
 @pytest.mark.parametrize("line", [on_pty, on_socket], ids=["pty", "socket"])
-def test_opening_tells_who_is_on_the_line(line: Callable[[], contextmanager[Peer]]) -> None:
+def test_opening_tells_who_is_on_the_line(line: Callable[[], AbstractContextManager[Peer]]) -> None:
     with line() as peer, closing(SerialModem(settings_for(peer.url))) as modem:
         as_protocol: Modem = modem
         identity = as_protocol.open()
@@ -286,7 +298,7 @@ def test_ports_that_cannot_be_opened(peer: Peer, modem: SerialModem) -> None:
 def test_a_port_that_answers_nothing_is_not_a_modem() -> None:
     ours, theirs = os.openpty()
     with (
-        closing(SerialModem(settings_for(os.ttyname(theirs)))) as modem,
+        closing(SerialModem(settings_for(os.ttyname(theirs), SOON))) as modem,
         pytest.raises(ModemError) as refusal,
     ):
         modem.open()
@@ -321,11 +333,11 @@ def test_between_two_submits_there_is_no_other_command(peer: Peer) -> None:
     ],
 )
 @pytest.mark.parametrize("prompt", [b"\r\n> ", b"\r\n>", b'\r\n+CMTI: "SM",9\r\n\r\n> '])
-def test_every_form_of_sent(modem: SerialModem, peer: Peer, verdict: bytes, prompt: bytes) -> None:
+def test_every_form_of_sent(hasty: SerialModem, peer: Peer, verdict: bytes, prompt: bytes) -> None:
     peer.prompt = prompt
     peer.verdicts = [verdict]
-    assert modem.submit([PART], yes) == [5]
-    assert modem.hinted() == {
+    assert hasty.submit([PART], yes) == [5]
+    assert hasty.hinted() == {
         ("SM", int(line)) for line in ("3", "9") if f'"SM",{line}'.encode() in prompt + verdict
     }
 
@@ -345,29 +357,29 @@ def test_every_form_of_sent(modem: SerialModem, peer: Peer, verdict: bytes, prom
     ],
 )
 def test_every_form_of_not_sent(
-    modem: SerialModem, peer: Peer, verdict: bytes, kind: type[ModemError], code: str, retryable: bool
+    hasty: SerialModem, peer: Peer, verdict: bytes, kind: type[ModemError], code: str, retryable: bool
 ) -> None:
     peer.verdicts = [verdict, b"\r\n+CMGS: 6\r\n\r\nOK\r\n"]
     with pytest.raises(ModemError) as refusal:
-        modem.submit([PART], yes)
+        hasty.submit([PART], yes)
     assert type(refusal.value) is kind
     assert (refusal.value.code, refusal.value.retryable) == (code, retryable)
     assert peer.submitted == [PART.pdu]
-    assert modem.submit([PART], yes) == [6]
+    assert hasty.submit([PART], yes) == [6]
 
 
 @pytest.mark.parametrize(
     ("prompt", "code"),
     [(b"", "no_prompt"), (b"\r\n+CMS ERROR: 302\r\n", "operation_not_allowed"), (b"\r\nERROR\r\n", "error")],
 )
-def test_without_a_prompt_nothing_goes_out(modem: SerialModem, peer: Peer, prompt: bytes, code: str) -> None:
+def test_without_a_prompt_nothing_goes_out(hasty: SerialModem, peer: Peer, prompt: bytes, code: str) -> None:
     peer.prompt = prompt
     with pytest.raises(NotSubmitted) as refusal:
-        modem.submit([PART], yes)
+        hasty.submit([PART], yes)
     assert refusal.value.code == code
     assert peer.submitted == []
     peer.prompt = b"\r\n> "
-    assert modem.submit([PART], yes) == [5]
+    assert hasty.submit([PART], yes) == [5]
 
 
 def test_called_off_before_ctrl_z(modem: SerialModem, peer: Peer) -> None:
@@ -384,7 +396,12 @@ def test_called_off_before_ctrl_z(modem: SerialModem, peer: Peer) -> None:
 def test_parts_go_in_order_and_go_is_asked_once(modem: SerialModem, peer: Peer) -> None:
     peer.verdicts = [b"\r\n+CMGS: 5\r\n\r\nOK\r\n", b"\r\n+CMGS: 6\r\n\r\nOK\r\n"]
     asked: list[int] = []
-    assert modem.submit(PARTS, lambda: asked.append(len(peer.submitted)) is None) == [5, 6]
+
+    def go() -> bool:
+        asked.append(len(peer.submitted))
+        return True
+
+    assert modem.submit(PARTS, go) == [5, 6]
     assert asked == [0]
     assert peer.submitted == [part.pdu for part in PARTS]
 
@@ -395,22 +412,27 @@ def test_a_later_part_that_is_refused_leaves_a_doubt(modem: SerialModem, peer: P
         modem.submit(PARTS, yes)
 
 
-def test_a_late_reference_is_remembered_and_confuses_nobody(modem: SerialModem, peer: Peer) -> None:
+def test_a_late_reference_is_remembered_and_confuses_nobody(hasty: SerialModem, peer: Peer) -> None:
     peer.verdicts = [b""]
     with pytest.raises(MaybeSubmitted):
-        modem.submit([PART], yes)
-    assert modem.late_references() == []
+        hasty.submit([PART], yes)
+    assert hasty.late_references() == []
     peer.answers["AT+CSQ"] = b"\r\n+CMGS: 41\r\n\r\nOK\r\n" + ANSWERS["AT+CSQ"]
-    assert modem.status().signal == 20
-    assert modem.late_references() == [41]
-    assert modem.late_references() == []
+    assert hasty.status().signal == 20
+    assert hasty.late_references() == [41]
+    assert hasty.late_references() == []
 
 
 @pytest.mark.parametrize("line", [on_pty, on_socket], ids=["pty", "socket"])
-def test_unplugged_while_waiting_for_the_verdict(line: Callable[[], contextmanager[Peer]]) -> None:
-    with line() as peer, opened(replace(settings_for(peer.url), cmgs_timeout=LONG)) as modem:
+def test_unplugged_while_waiting_for_the_verdict(line: Callable[[], AbstractContextManager[Peer]]) -> None:
+    with line() as peer, opened(settings_for(peer.url)) as modem:
         peer.verdicts = [b""]
-        pull = threading.Thread(target=lambda: (peer.hears("CTRL-Z"), peer.unplug()))
+
+        def unplug() -> None:
+            peer.hears("CTRL-Z")
+            peer.unplug()
+
+        pull = threading.Thread(target=unplug)
         begun = time.monotonic()
         pull.start()
         with pytest.raises(MaybeSubmitted) as doubt:
@@ -428,35 +450,38 @@ def test_unplugged_while_waiting_for_the_verdict(line: Callable[[], contextmanag
 def test_unplugged_right_before_ctrl_z(modem: SerialModem, peer: Peer) -> None:
     def pull() -> bool:
         peer.unplug()
-        return False
+        with pytest.raises(ModemLost):
+            modem.wait(LONG)
+        return True
 
-    with pytest.raises(NotSubmitted):
+    with pytest.raises(NotSubmitted) as refusal:
         modem.submit([PART], pull)
+    assert refusal.value.code == "port_lost"
 
 
 # Out of step
 
 
-def test_a_late_answer_is_not_taken_for_the_next_one(modem: SerialModem, peer: Peer) -> None:
+def test_a_late_answer_is_not_taken_for_the_next_one(hasty: SerialModem, peer: Peer) -> None:
     peer.answers["AT+CMGR=1"] = b""
     with pytest.raises(ModemError, match="no_answer"):
-        modem.read("SM", 1)
+        hasty.read("SM", 1)
     peer.answers["AT+CMGR=2"] = b""
     peer.answers["AT+CMEE?"] = (
         b"\r\n+CMGR: 1,,20\r\n" + PDU.encode() + b"\r\n\r\nOK\r\n" + ANSWERS["AT+CMEE?"]
     )
     with pytest.raises(ModemError, match="no_answer"):
-        modem.read("SM", 2)
-    assert modem.status().signal == 20
+        hasty.read("SM", 2)
+    assert hasty.status().signal == 20
 
 
-def test_a_modem_that_stays_silent_is_lost(modem: SerialModem, peer: Peer) -> None:
+def test_a_modem_that_stays_silent_is_lost(hasty: SerialModem, peer: Peer) -> None:
     for command in ("AT+CSQ", "AT+CMEE?", "AT+CMGF?", "AT+CPMS?", "AT+CNMI?"):
         peer.answers[command] = b""
     with pytest.raises(ModemLost, match="out_of_step"):
-        modem.status()
+        hasty.status()
     with pytest.raises(ModemLost, match="out_of_step"):
-        modem.wait(LONG)
+        hasty.wait(LONG)
 
 
 def test_a_busy_sim_is_asked_again(modem: SerialModem, peer: Peer) -> None:
@@ -629,9 +654,7 @@ def receive(modem: SerialModem, count: int) -> list[str]:
 def test_ten_questions_get_their_answers(knobs: Knobs) -> None:
     with (
         simulated("driver-ten", knobs) as (_, _, settings),
-        opened(
-            replace(settings, answer_timeout=LONG, prompt_timeout=LONG, cmgs_timeout=LONG, drain_timeout=LONG)
-        ) as modem,
+        opened(settings) as modem,
     ):
         asked = [f"BALANCE#9901234567{n}#" for n in range(10)]
         for text in asked:
@@ -650,7 +673,10 @@ def test_a_pin_unlocks_the_simulated_sim() -> None:
 
 
 def test_silence_after_ctrl_z_is_a_doubt_and_the_next_goes_on() -> None:
-    with simulated("driver-silence", Knobs(silence=1)) as (_, _, settings), opened(settings) as modem:
+    with (
+        simulated("driver-silence", Knobs(silence=1)) as (_, _, settings),
+        opened(replace(settings, cmgs_timeout=SOON)) as modem,
+    ):
         with pytest.raises(MaybeSubmitted):
             modem.submit([PART], yes)
         assert len(modem.submit([PART], yes)) == 1

@@ -441,7 +441,7 @@ def total(pdu: str) -> None:
             found = decode(pdu, outgoing=outgoing)
             if not isinstance(found, StatusReport):
                 assert found.text.encode("utf-8").decode("utf-8") == found.text  # no lone surrogate
-                assert join([found]) == found.text  # type: ignore[list-item]
+                assert join([found]) == found.text
 
 
 @given(st.binary(max_size=200).map(bytes.hex) | st.text(max_size=60))
