@@ -343,8 +343,8 @@ def open_store(
     path = database_path(url)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
+    engine = _sqlite_engine(url, serving=serving, reading=False) if path else _postgres_engine(url)
     try:
-        engine = _sqlite_engine(url, serving=serving, reading=False) if path else _postgres_engine(url)
         with engine.connect() as conn:
             known = _fingerprint(conn)
             conn.rollback()
@@ -357,13 +357,14 @@ def open_store(
             with conn.begin():
                 if known is None:
                     conn.execute(insert(t.meta), {"name": "keys", "value": keys.fingerprint})
-        engine.dispose()
     except DBAPIError as error:
         raise GatewayError(
             "unreachable",
             f"The database {make_url(url).render_as_string(hide_password=True)} cannot be opened: {error.orig}. "
             "Check the address, that the server runs, and that this user may write there.",
         ) from error
+    finally:
+        engine.dispose()
     return Store(url, keys, serving=serving, observer=observer)
 
 
