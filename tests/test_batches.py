@@ -255,7 +255,8 @@ def test_what_a_dead_process_left_half_received_is_dropped(store: Store) -> None
     worker = BatchWorker(store, CATALOGUE)
     worker.step(NOW + timedelta(minutes=9))
     assert store.read(lambda tx: batches.still_receiving(tx, batch_id))
-    assert worker.recover(NOW) == 1
+    # Beside other processes, one of which may be receiving it, only its age tells.
+    assert worker.recover(NOW if store.sqlite else NOW + timedelta(minutes=10)) == 1
     assert [count(store, table) for table in (t.batches, t.batch_rows, t.idempotency, t.checks)] == [
         0,
         0,

@@ -194,6 +194,15 @@ def test_a_row_is_a_request_or_a_fault(cell: str | None, code: str | None, said:
     assert ("drops zeros" in str(found)) == (cell == "1234567890")
 
 
+def test_a_reference_has_a_length_and_no_control_characters() -> None:
+    columns = {"kpj": 0, "reference": 1}
+    assert isinstance(read_row(SERVICE, columns, 2, [CARD, " x" * 100]), Rendered)
+    for reference in ("x" * 201, "a\nb"):
+        found = read_row(SERVICE, columns, 2, [CARD, reference])
+        assert isinstance(found, dict)
+        assert found["code"] == "wrong_reference"
+
+
 @pytest.mark.parametrize(
     ("cell", "safe"),
     [

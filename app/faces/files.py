@@ -39,6 +39,7 @@ CALLED: Final[Mapping[Kind, tuple[str, ...]]] = {
 }
 """What offices call their columns, beside a field's own name and label."""
 REFERENCES: Final = ("reference", "referensi")
+LONGEST_REFERENCE: Final = 200  # as for a single check
 
 _LOOKS_LIKE: Final = (
     (b"PK\x03\x04", "a spreadsheet (XLSX) or another zip archive"),
@@ -141,6 +142,12 @@ def read_row(
         if name in service.fields
         and ((value := _bare(cells[at]) if at < len(cells) else "") or service.fields[name].required)
     }
+    reference = reference_of(columns, cells)
+    if reference is not None and (len(reference) > LONGEST_REFERENCE or not reference.isprintable()):
+        detail = (
+            f"the reference has at most {LONGEST_REFERENCE} characters, all of them printable: shorten it"
+        )
+        return {"row": number, "code": "wrong_reference", "detail": detail}
     try:
         return service.render(values)
     except GatewayError as error:
