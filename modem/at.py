@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 PROMPT = "\r\n>"
@@ -183,7 +183,6 @@ def message_reference(line: str) -> int | None:
 
 
 _MEMORY = re.compile(r'"([A-Z]{2,3})"\s*,\s*(\d+)\s*,\s*(\d+)')
-_COUNTS = re.compile(r"(\d+)\s*,\s*(\d+)")
 _GROUP = re.compile(r"\(([^()]*)\)")
 _NAME = re.compile(r"[A-Z]{2,3}")
 
@@ -194,13 +193,6 @@ def memories(lines: Iterable[str]) -> list[tuple[str, int, int]]:
         (name, int(used), int(total))
         for body in bodies("+CPMS", lines)
         for name, used, total in _MEMORY.findall(body)
-    ]
-
-
-def memory_counts(lines: Iterable[str]) -> list[tuple[int, int]]:
-    """Used and total of mem1 to mem3, of the answer to `AT+CPMS=…`."""
-    return [
-        (int(used), int(total)) for body in bodies("+CPMS", lines) for used, total in _COUNTS.findall(body)
     ]
 
 
@@ -505,8 +497,3 @@ def verdict(line: str) -> Verdict | None:
     return _BY_TEXT.get(slug) or Verdict(
         f"{family.lower()}_error", "modem", True, f"the modem reported: {said[:80]}"
     )
-
-
-def results(lines: Sequence[str]) -> list[str]:
-    """The lines of an answer without its final result."""
-    return [line for line in lines if not is_final(line)]

@@ -196,7 +196,6 @@ def test_storages() -> None:
         ("ME", 0, 100),
         ("SM", 3, 30),
     ]
-    assert at.memory_counts(["+CPMS: 3,30,0,100,3,30", "OK"]) == [(3, 30), (0, 100), (3, 30)]
     offer = ["^RSSI:18", '+CPMS: ("SM","ME","SR"),("SM","ME"),("SM")', "OK"]
     assert at.memories_offered(offer) == [("SM", "ME", "SR"), ("SM", "ME"), ("SM",)]
     assert at.memories_offered(['+CPMS: (("SM","BM","SR"),("SM"))']) == [("SM", "BM", "SR"), ("SM",)]
