@@ -125,8 +125,11 @@ def decide(
     ordered = sorted(candidates, key=lambda c: (c.opened_at, c.submission_id))
     fitting: list[Candidate] = []
     silent: list[Candidate] = []
+    numbers = {
+        about: _numbers(readings, text, *about) for about in {(c.service, c.subject_kind) for c in ordered}
+    }
     for candidate in ordered:
-        named = _numbers(readings, text, candidate.service, candidate.subject_kind)
+        named = numbers[candidate.service, candidate.subject_kind]
         if not named:
             silent.append(candidate)
         elif any(fits(found.value, candidate.subject) for found in named):

@@ -42,7 +42,9 @@ class GatewayError(Exception):
 class Invalid(GatewayError):
     """The caller's input is wrong: code `invalid` unless said otherwise."""
 
-    def __init__(self, detail: str, *, code: str = "invalid", faults: Sequence[Mapping[str, object]] = ()) -> None:
+    def __init__(
+        self, detail: str, *, code: str = "invalid", faults: Sequence[Mapping[str, object]] = ()
+    ) -> None:
         super().__init__(code, detail, faults=faults)
 
 

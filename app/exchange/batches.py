@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -78,7 +78,9 @@ class BatchWorker:
         for row in rows:
             try:
                 service = self._catalogue[name]
-                asks[row.number] = RowAsk(ask_of(service, row.fields or {}), row.reference, row.twin)
+                asks[row.number] = RowAsk(
+                    Ask.of(service, service.render(row.fields or {})), row.reference, row.twin
+                )
             except GatewayError as error:
                 errors[row.number] = {"code": error.code, "detail": error.detail}
         return asks, errors
@@ -90,19 +92,6 @@ class BatchWorker:
             self._final_before[batch_id] = first_open
             return
         self._store.write(lambda tx: batches.finish(tx, batch_id, from_check, now=now))
-
-
-def ask_of(service: Service, fields: Mapping[str, str]) -> Ask:
-    """What the store needs of a request. Raises Invalid when a value does not fit."""
-    rendered = service.render(fields)
-    return Ask(
-        service=service.name,
-        conversation=service.conversation,
-        fields=rendered.fields,
-        subject=rendered.subject,
-        subject_kind=rendered.subject_kind.value,
-        key=service.key(rendered.fields),
-    )
 
 
 def seconds_until_done(questions: int, service: Service, lanes: Sequence[LaneView]) -> int | None:

@@ -18,7 +18,7 @@ from app.store.engine import Store, Tx
 from app.store.phones import DueAnswer
 from app.store.questions import move
 from app.store.submissions import end_submission
-from modem import Deliver, PduError, StatusReport, decode
+from modem import Deliver, PduError, StatusReport, decode, join
 
 OLD = timedelta(
     minutes=5
@@ -182,11 +182,11 @@ class Reception:
         stamp, sender, part = deliver.service_centre_time, deliver.sender, concat[3]
         here = inbox.parts_here(tx, place.sim_id, sender, concat, stamp, now)
         for message_id in dict.fromkeys(row.message_id for row in here):
-            texts = {row.part: _text_of(row.pdu) for row in here if row.message_id == message_id}
-            if texts.get(part, deliver.text) != deliver.text:
+            parts = {row.part: _part(row.pdu) for row in here if row.message_id == message_id}
+            if parts.get(part, deliver).text != deliver.text:
                 continue  # the reference was used again: this part begins another message
-            texts[part] = deliver.text
-            body = "".join(texts[number] for number in sorted(texts))
+            parts[part] = deliver
+            body = join([parts[number] for number in sorted(parts)])
             inbox.add_part(
                 tx,
                 tpdu_id,
@@ -195,10 +195,10 @@ class Reception:
                 stamp=stamp,
                 concat=concat,
                 body=body,
-                parts=len(texts),
+                parts=len(parts),
                 now=now,
             )
-            return (message_id, body) if len(texts) == concat[2] else None
+            return (message_id, body) if len(parts) == concat[2] else None
         inbox.add_message(
             tx,
             tpdu_id,
@@ -392,6 +392,7 @@ def _candidate(row: replies.Asked, services: Mapping[str, Service]) -> Candidate
     )
 
 
-def _text_of(pdu: str) -> str:
+def _part(pdu: str) -> Deliver:
     part = decode(pdu)
-    return part.text if isinstance(part, Deliver) else ""
+    assert isinstance(part, Deliver)  # only such become parts
+    return part

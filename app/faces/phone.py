@@ -116,17 +116,14 @@ class PhoneDesk:
         if asked is None or asked.request is None:
             enter(says="format")
             return "format"
-        service, request = asked.service, asked.request
-        ask = Ask(
-            service.name,
-            service.conversation,
-            request.fields,
-            request.subject,
-            str(request.subject_kind),
-            service.key(request.fields),
-        )
         (accepted,) = accept(
-            tx, [ask], client="phone", origin="phone", now=now, priority=PRIORITY, expires_in=STALE
+            tx,
+            [Ask.of(asked.service, asked.request)],
+            client="phone",
+            origin="phone",
+            now=now,
+            priority=PRIORITY,
+            expires_in=STALE,
         )
         enter(check_id=accepted.check_id)
         return "asked"

@@ -263,6 +263,7 @@ def make_checks(
         now=now,
         references=[todo[number].reference for number in fresh],
         batch_id=batch.id,
+        place=min(fresh, default=0),
         priority=batch.priority,
     )
     made.update(zip(fresh, (check.check_id for check in accepted), strict=True))

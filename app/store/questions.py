@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, func, insert, literal_col
 from sqlalchemy.dialects import postgresql
 
 from app.domain.errors import Conflict, NotFound
+from app.domain.services import Rendered, Service
 from app.domain.states import FINAL, OPEN, Outcome, State, may_move
 from app.store import tables as t
 from app.store.engine import Tx, new_id
@@ -32,6 +33,18 @@ class Ask:
     subject: str
     subject_kind: str
     key: str
+
+    @classmethod
+    def of(cls, service: Service, request: Rendered) -> Ask:
+        """What a rendered request asks."""
+        return cls(
+            service.name,
+            service.conversation,
+            request.fields,
+            request.subject,
+            str(request.subject_kind),
+            service.key(request.fields),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,7 @@ def accept(
     now: datetime,
     references: Sequence[str | None] | None = None,
     batch_id: str | None = None,
+    place: int = 0,
     priority: int = 5,
     max_age: timedelta = timedelta(0),
     expires_in: timedelta = UNTIL_FOREVER,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -304,9 +305,9 @@ def _fetch(gateway: Gateway, path: str, target: Path | None) -> None:
     """The answers into a file, which is there whole or not at all; None for stdout."""
     with gateway.download(path, {"format": "csv"}) as chunks:
         if target is None:
-            with open(1, "wb", closefd=False) as stdout:
-                for chunk in chunks:
-                    stdout.write(chunk)
+            for chunk in chunks:
+                sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
             return
         partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         try:
