@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import sys
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 PREFER_MOST = 60
 """Seconds that `Prefer: wait` may ask for (design, section 6)."""
 BETWEEN_LOOKS = 1.0
+FIRST_LOOK = 0.1
+"""Seconds between two looks; a batch is looked at sooner at first, for a small one is soon done."""
 ATTEMPTS = 3
 """How often a call is made that broke off; its Idempotency-Key makes sure that it is done once."""
 CONTENT_TYPES = {
@@ -41,7 +44,9 @@ MONEY = frozenset({"balance", "bill", "arrears"})
 
 def check(
     ctx: typer.Context,
-    service: str = typer.Argument(help="The service to ask; `bpjs-sms services` lists them."),
+    service: str = typer.Argument(
+        metavar="SERVICE", help="The service to ask; `bpjs-sms services` lists them."
+    ),
     fields: list[str] = typer.Argument(
         None, metavar="FIELD=VALUE…", help="What it needs, for example kpj=99012345678."
     ),
@@ -135,7 +140,7 @@ def _duration(option: str, text: str) -> timedelta:
 
 def _ask(session: Session, gateway: Gateway, body: dict[str, Any], patience: timedelta) -> dict[str, Any]:
     ending = time.monotonic() + patience.total_seconds()
-    prefer = min(PREFER_MOST, int(patience.total_seconds()))
+    prefer = min(PREFER_MOST, math.ceil(patience.total_seconds()))
     headers = {"Idempotency-Key": secrets.token_hex(16), **({"Prefer": f"wait={prefer}"} if prefer else {})}
     where = f"{gateway.url}/v1/checks"
     try:
@@ -166,11 +171,10 @@ def _insist(call: Any) -> dict[str, Any]:
 
 def _look(session: Session, gateway: Gateway, path: str, wait: float = 0) -> dict[str, Any] | None:
     """What became of it, when it is final or after `wait` seconds; None while the gateway is away, for what it took it keeps."""
-    prefer = {"Prefer": f"wait={int(wait)}"} if wait >= 1 else None
     try:
-        if prefer is None:
-            threading.Event().wait(BETWEEN_LOOKS if wait == 0 else wait)
-        return gateway.call("GET", path, headers=prefer, wait=wait)
+        return gateway.call(
+            "GET", path, headers={"Prefer": f"wait={math.ceil(wait)}"} if wait else None, wait=wait
+        )
     except Refused as error:
         if error.status not in (429, 503):
             raise
@@ -284,7 +288,10 @@ def _follow(session: Session, gateway: Gateway, found: dict[str, Any]) -> dict[s
             *columns, console=session.err, disable=session.json or not session.err.is_terminal
         ) as progress:
             bar = progress.add_task("answers", total=found["rows"])
+            pause = FIRST_LOOK
             while found["state"] not in ("done", "cancelled"):
+                threading.Event().wait(pause)
+                pause = min(pause * 1.5, BETWEEN_LOOKS)
                 found = _look(session, gateway, path) or found
                 progress.update(
                     bar, total=found["rows"] - found["rejected"], completed=_over(found["counts"])

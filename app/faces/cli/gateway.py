@@ -35,6 +35,7 @@ class Gateway:
             self._http = httpx.Client(
                 base_url=client.url,
                 headers={"Accept": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})},
+                verify=client.url.startswith("https:"),  # loading the certificates takes longer than a call
                 trust_env=not _loopback(client.url),  # a proxy cannot reach this very host
             )
         except (httpx.InvalidURL, ValueError) as error:

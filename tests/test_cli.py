@@ -1,0 +1,683 @@
+"""The command line against a running gateway on simulated dongles: what it prints and how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.domain.errors import Conflict, GatewayError, Invalid, SettingsError, Unavailable
+from app.faces.cli.asking import parse_fields, status_of_check
+from app.faces.cli.commands import hoist, run
+from app.faces.cli.output import EXIT_STATUS, Refused, exit_status, legible, rupiah
+from modem.port import ModemError
+
+COMMANDS = [
+    "serve",
+    "demo",
+    "check",
+    "batch",
+    "services",
+    "lanes",
+    "messages",
+    "simulate",
+    "phone",
+    "keys",
+    "config",
+    "db",
+]
+PROGRAM = [sys.executable, "-c", "from app.faces.cli import main; main()"]
+FOUND, NOT_FOUND = "99012345678", "99012345690"
+SILENT = ("0009912345693", "0009912345793", "0009912345893")
+
+SETTINGS = """\
+database = "sqlite:///gateway.db"
+[server]
+port = {port}
+[client]
+url = "http://127.0.0.1:{port}"
+key_file = "key"
+[service.bpjstk-balance]
+settle = "1s"
+[service.bpjskes-status]
+timeout = "1s"
+late = "2s"
+settle = "1s"
+"""
+
+
+@dataclass
+class Said:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:  # type: ignore[type-arg]
+        found = json.loads(self.out)
+        assert isinstance(found, dict)
+        return found
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Run one command line in this process."""
+
+    def call(*arguments: str | Path) -> Said:
+        status = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Said(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Settings whose gateway is not there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    file = tmp_path / "settings.toml"
+    file.write_text(SETTINGS.format(port=port))
+    (tmp_path / "key").write_text("bsk_none")
+    return file
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The settings of a gateway that runs in a process of its own."""
+    folder = tmp_path_factory.mktemp("gateway")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    file = folder / "settings.toml"
+    file.write_text(SETTINGS.format(port=port))
+    made = subprocess.run(
+        [*PROGRAM, "--config", str(file), "keys", "create", "tests", "--scope", "*", "--json"],
+        capture_output=True,
+        check=True,
+    )
+    (folder / "key").write_text(json.loads(made.stdout)["key"])
+    with (
+        open(folder / "log", "wb") as log,
+        subprocess.Popen(
+            [*PROGRAM, "--config", str(file), "serve", "--simulated", "2"], stdout=log, stderr=log
+        ) as process,
+    ):
+        try:
+            _wait_until_ready(f"http://127.0.0.1:{port}/health/ready", process, folder / "log")
+            yield file
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(15) == 0
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(200):
+        assert process.poll() is None, log.read_text()
+        try:
+            if httpx.get(url, trust_env=False).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        threading.Event().wait(0.1)
+    raise AssertionError(log.read_text())
+
+
+# -- without a gateway ----------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command_and_every_exit_status(say: Callable[..., Said]) -> None:
+    said = say("--help")
+    assert said.status == 0
+    words = " ".join(said.out.split())
+    assert all(re.search(rf"│ {command}\b", said.out) for command in COMMANDS)
+    assert all(f"{status}: {meaning}" in words for status, meaning in EXIT_STATUS.items())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(say: Callable[..., Said], command: str) -> None:
+    said = say(command, "--help")
+    assert (said.status, said.err) == (0, "")
+    assert f"bpjs-sms {command}" in said.out
+
+
+def test_version(say: Callable[..., Said]) -> None:
+    assert re.fullmatch(r"bpjs-sms \d+\.\d+\.\d+\S*\n", say("--version").out)
+    assert list(say("--version", "--json").json) == ["version"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["chek"], "Did you mean 'check'?"),
+        (["check"], "SERVICE"),
+        (["check", "bpjstk-balance"], "FIELD=VALUE"),
+        (["check", "bpjstk-balance", "kpj"], "FIELD=VALUE"),
+        (["check", "bpjstk-balance", "kpj=1", "kpj=2"], "twice"),
+        (["check", "bpjstk-balance", "kpj=1", "--wait", "soon"], "--wait"),
+        (["check", "bpjstk-balance", "kpj=1", "--priorty", "1"], "--priority"),
+        (["serve", "--simulated", "many"], "integer"),
+        (["keys", "create", "payroll"], "--scope"),
+        (["keys", "create", "payroll", "--scope", "check:write"], "checks:write"),
+        (["keys", "revoke", "key_none"], "keys list"),
+        (["serve"], "[[lanes]]"),
+        (["serve"], "--simulated 2"),
+        (["services", "show", "bpjstk-balanc"], "bpjstk-balance"),
+        (["simulate", "--pty", "x", "--radio", "1"], "duration"),
+        (["batch", "missing.csv"], "cannot be read"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_wrong_input_is_a_sentence_and_status_2(
+    say: Callable[..., Said], config: Path, arguments: list[str], words: str
+) -> None:
+    said = say("--config", config, *arguments)
+    assert (said.status, said.out) == (2, "")
+    assert words in said.err
+    assert "Traceback" not in said.err
+    as_json = say("--config", config, *arguments, "--json")
+    assert (as_json.status, as_json.err) == (2, "")
+    assert words in as_json.json["detail"]
+    assert {"code", "blame", "title"} <= as_json.json.keys()
+
+
+def test_wrong_settings_are_told_by_every_command(say: Callable[..., Said], config: Path) -> None:
+    config.write_text("[sever]\nport = 1\n")
+    for arguments in (
+        ["config"],
+        ["serve"],
+        ["check", "a", "b=c"],
+        ["lanes"],
+        ["db", "info"],
+        ["services"],
+        ["keys", "list"],
+    ):
+        said = say("--config", config, *arguments)
+        assert (said.status, said.out) == (2, "")
+        assert "did you mean server?" in said.err
+
+
+def test_no_gateway_is_status_4_and_says_how_to_start_one(
+    say: Callable[..., Said], config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cards.csv").write_text(f"kpj\n{FOUND}\n")
+    for arguments in (
+        ["check", "bpjstk-balance", f"kpj={FOUND}"],
+        ["batch", str(tmp_path / "cards.csv"), "--service", "bpjstk-balance"],
+        ["lanes"],
+        ["messages"],
+        ["phone", "list"],
+        ["phone", "allow", "081200000001"],
+    ):
+        said = say("--config", config, *arguments)
+        assert (said.status, said.out) == (4, "")
+        assert "http://127.0.0.1:" in said.err
+        assert "bpjs-sms serve" in said.err
+        assert say("--json", "--config", config, *arguments).json["code"] == "unreachable"
+
+
+class _Stranger(BaseHTTPRequestHandler):
+    """Something else that speaks HTTP; breaks off first if told to."""
+
+    breaks = 0
+    keys: list[str | None] = []  # noqa: RUF012 one server a test, reset there
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.end_headers()
+        self.wfile.write(b"<h1>nothing here</h1>")
+
+    def do_POST(self) -> None:
+        type(self).keys.append(self.headers["Idempotency-Key"])
+        if type(self).breaks:
+            type(self).breaks -= 1
+            self.close_connection = True
+            return
+        body = json.dumps({"id": "chk_1", "state": "queued"}).encode()
+        self.send_response(202)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Not into the tests' output."""
+
+
+@pytest.fixture
+def stranger(config: Path) -> Iterator[Path]:
+    _Stranger.breaks, _Stranger.keys = 0, []
+    with HTTPServer(("127.0.0.1", 0), _Stranger) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        config.write_text(SETTINGS.format(port=server.server_address[1]))
+        yield config
+        server.shutdown()
+        thread.join()
+
+
+def test_something_else_at_that_address_is_told(say: Callable[..., Said], stranger: Path) -> None:
+    said = say("--config", stranger, "lanes")
+    assert said.status == 4
+    assert "not this gateway" in said.err
+
+
+def test_a_call_that_broke_off_is_made_again_under_the_same_key(
+    say: Callable[..., Said], stranger: Path
+) -> None:
+    _Stranger.breaks = 2
+    said = say("--config", stranger, "check", "x", "a=b", "--no-wait", "--json")
+    assert (said.status, said.json["id"]) == (0, "chk_1")
+    assert len(_Stranger.keys) == 3
+    assert len(set(_Stranger.keys)) == 1
+    assert _Stranger.keys[0]
+
+
+def test_a_gateway_that_always_breaks_off_is_status_4(say: Callable[..., Said], stranger: Path) -> None:
+    _Stranger.breaks = 99
+    said = say("--config", stranger, "check", "x", "a=b", "--no-wait")
+    assert said.status == 4
+    assert "broke off" in said.err
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (SettingsError("x"), 2),
+        (Invalid("x"), 2),
+        (Refused(422, {"code": "invalid"}, "x"), 3),
+        (Refused(401, {"code": "unauthenticated"}, "x"), 3),
+        (Refused(503, {"code": "unavailable"}, "x"), 3),
+        (Refused(500, {"code": "internal"}, "x"), 1),
+        (Conflict("x"), 2),
+        (Unavailable("x"), 4),
+        (GatewayError("served", "x"), 4),
+        (GatewayError("unreachable", "x"), 4),
+        (GatewayError("internal", "x"), 1),
+        (ModemError("port_missing", "x"), 4),
+    ],
+    ids=lambda value: f"{type(value).__name__} {getattr(value, 'code', '')}",
+)
+def test_each_error_has_its_exit_status(error: Exception, status: int) -> None:
+    assert exit_status(error) == status
+    assert status in EXIT_STATUS
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "status"),
+    [
+        ("answered", "found", 0),
+        ("answered", "not_found", 6),
+        ("answered", "unrecognised", 6),
+        ("no_reply", None, 5),
+        ("no_reply", "interim", 5),
+        ("failed", None, 5),
+        ("expired", None, 5),
+        ("cancelled", None, 5),
+        ("uncertain", None, 5),
+        ("queued", None, 5),
+    ],
+)
+def test_each_end_of_a_check_has_its_exit_status(state: str, outcome: str | None, status: int) -> None:
+    assert status_of_check({"state": state, "outcome": outcome}) == status
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hoisted"),
+    [
+        (["lanes", "--json"], ["--json", "lanes"]),
+        (["--json", "lanes", "--json"], ["--json", "lanes"]),
+        (["lanes", "--config", "f", "--json"], ["--json", "--config", "f", "lanes"]),
+        (["lanes", "--config=f"], ["--config=f", "lanes"]),
+        (["check", "--", "--json"], ["check", "--", "--json"]),
+        (["lanes", "--config"], ["--config", "lanes"]),
+        ([], []),
+    ],
+)
+def test_common_options_may_stand_anywhere(arguments: list[str], hoisted: list[str]) -> None:
+    assert hoist(arguments) == hoisted
+
+
+def test_fields_may_hold_an_equals_sign() -> None:
+    assert parse_fields(["kpj=99012345678", "note=a=b", "empty="]) == {
+        "kpj": "99012345678",
+        "note": "a=b",
+        "empty": "",
+    }
+
+
+def test_what_a_text_holds_cannot_play_with_the_terminal() -> None:
+    assert legible("a\x1b[31mb\x07\x9bc\rd\ne") == "a�[31mb��c�d\ne"
+
+
+def test_rupiah() -> None:
+    assert [rupiah(amount) for amount in (0, 350, 12_345_678)] == ["Rp 0", "Rp 350", "Rp 12.345.678"]
+
+
+# -- the database and the files themselves --------------------------------------------------------------------
+
+
+def test_a_key_is_made_before_the_first_serve_listed_and_ended(
+    say: Callable[..., Said], config: Path
+) -> None:
+    made = say(
+        "--config",
+        config,
+        "keys",
+        "create",
+        "payroll",
+        "--scope",
+        "checks:write",
+        "--scope",
+        "checks:read",
+        "--json",
+    )
+    assert (made.status, made.err) == (0, "")
+    assert made.json["key"].startswith("bsk_")
+    listed = say("--config", config, "keys", "list")
+    assert made.json["id"] in listed.out
+    assert made.json["key"] not in listed.out
+    ended = say("--config", config, "keys", "revoke", made.json["id"], "--json")
+    assert ended.json["revoked_at"] is not None
+    assert say("--config", config, "keys", "list", "--json").json["items"] == [ended.json]
+
+
+def test_no_key_yet_says_how_to_make_one(say: Callable[..., Said], config: Path) -> None:
+    assert "keys create" in say("--config", config, "keys", "list").out
+
+
+def test_the_database_is_made_described_and_checked(say: Callable[..., Said], config: Path) -> None:
+    assert say("--config", config, "db", "info").status == 4
+    assert not (config.parent / "gateway.db").exists()
+    assert say("--config", config, "db", "migrate").status == 0
+    info = say("--config", config, "db", "info", "--json").json
+    assert info["kind"] == "SQLite"
+    assert info["schema"]
+    assert info["rows"]["checks"] == 0
+    assert say("--config", config, "db", "check", "--json").json == {"ok": True, "faults": []}
+
+
+def test_other_keys_and_a_newer_version_are_status_2(say: Callable[..., Said], config: Path) -> None:
+    say("--config", config, "db", "migrate")
+    keys = config.parent / "bpjs-sms.keys"
+    right = keys.read_bytes()
+    keys.unlink()
+    assert say("--config", config, "db", "info").status == 2
+    keys.write_bytes(right)
+    with sqlite3.connect(config.parent / "gateway.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    database.close()
+    said = say("--config", config, "db", "info")
+    assert said.status == 2
+    assert "newer version" in said.err
+
+
+def test_a_row_that_points_nowhere_is_found(say: Callable[..., Said], config: Path) -> None:
+    say("--config", config, "db", "migrate")
+    file = config.parent / "gateway.db"
+    data = bytearray(file.read_bytes())
+    data[4096 * 3 : 4096 * 3 + 64] = b"\xff" * 64
+    file.write_bytes(data)
+    said = say("--config", config, "db", "check", "--json")
+    assert said.status != 0
+    assert "faults" in said.json or "database" in said.json["detail"]
+
+
+def test_config_prints_what_is_in_force(say: Callable[..., Said], config: Path) -> None:
+    said = say("--config", config, "config")
+    assert said.status == 0
+    assert str(config) in said.out.splitlines()[0]
+    again = config.parent / "again.toml"
+    again.write_text(said.out)
+    assert say("--config", again, "config", "--json").json == say("--config", config, "config", "--json").json
+
+
+def test_services_are_listed_shown_checked_and_tested(say: Callable[..., Said], config: Path) -> None:
+    names = [item["name"] for item in say("--config", config, "services", "--json").json["items"]]
+    assert {"bpjskes-status", "bpjstk-balance"} <= set(names)
+    assert names == [
+        item["name"] for item in say("--config", config, "services", "list", "--json").json["items"]
+    ]
+    shown = say("--config", config, "services", "show", "bpjstk-balance")
+    assert "BALANCE#{kpj}# to 2757" in shown.out
+    assert re.search(r"settle +1s", shown.out)
+    assert say("--config", config, "services", "show", "bpjstk-balance", "--json").json["per_hour"] > 0
+    assert say("--config", config, "services", "lint", "--json").json["problems"] == []
+    tested = say("--config", config, "services", "test", "--json").json
+    assert tested["wrong"] == 0
+    assert tested["examples"] > 0
+
+
+def test_an_own_service_file_with_a_wrong_example_is_told(say: Callable[..., Said], config: Path) -> None:
+    own = config.parent / "services.d"
+    own.mkdir()
+    (own / "broken.toml").write_text("name = ")
+    said = say("--config", config, "services")
+    assert said.status == 2
+    assert "broken.toml" in said.err
+    (own / "broken.toml").unlink()
+    shipped = (Path(__file__).parent.parent / "templates_sms" / "bpjstk-balance.toml").read_text("utf-8")
+    (own / "mine.toml").write_text(
+        shipped + '\n[[examples]]\nreply = "balance"\ntext = "Halo"\nprovenance = "synthetic"\n', "utf-8"
+    )
+    said = say("--config", config, "services", "test", "bpjstk-balance")
+    assert said.status == 2
+    assert "'Halo' should be read as 'balance'" in said.out
+
+
+def test_simulated_dongles_stand_on_ptys_until_they_are_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "ports"
+    with subprocess.Popen(
+        [*PROGRAM, "simulate", "--pty", str(folder), "--sims", "2"], stderr=subprocess.PIPE
+    ) as process:
+        try:
+            for _ in range(200):
+                if folder.is_dir() and sum(entry.is_symlink() for entry in folder.iterdir()) == 2:
+                    break
+                assert process.poll() is None
+                threading.Event().wait(0.05)
+            assert sum(entry.is_symlink() for entry in folder.iterdir()) == 2
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+
+
+# -- with a gateway -------------------------------------------------------------------------------------------
+
+
+def test_a_check_prints_its_record(say: Callable[..., Said], gateway: Path) -> None:
+    said = say("--config", gateway, "check", "bpjstk-balance", f"kpj={FOUND}", "--reference", "payroll-7")
+    assert (said.status, said.err) == (0, "")
+    assert re.search(r"outcome +found", said.out)
+    assert re.search(r"balance +Rp [\d.]+", said.out)
+    assert re.search(r"evidence +echo", said.out)
+    assert "answer: " in said.out
+
+
+@pytest.mark.parametrize(
+    ("service", "field", "number", "status"),
+    [
+        ("bpjstk-balance", "kpj", FOUND, 0),
+        ("bpjstk-balance", "kpj", NOT_FOUND, 6),
+        ("bpjskes-status", "number", SILENT[0], 5),
+    ],
+)
+def test_the_exit_status_says_how_a_check_came_out(
+    say: Callable[..., Said], gateway: Path, service: str, field: str, number: str, status: int
+) -> None:
+    said = say("--config", gateway, "check", service, f"{field}={number}", "--json")
+    assert (said.status, said.err) == (status, "")
+    assert said.json["fields"] == {field: number}
+
+
+def test_a_check_need_not_be_waited_for(say: Callable[..., Said], gateway: Path) -> None:
+    handed_in = say(
+        "--config", gateway, "check", "bpjskes-status", f"number={SILENT[1]}", "--no-wait", "--json"
+    )
+    assert (handed_in.status, handed_in.json["state"]) == (0, "queued")
+    said = say("--config", gateway, "check", "bpjskes-status", f"number={SILENT[1]}", "--wait", "1ms")
+    assert said.status == 5
+    assert "/v1/checks/chk_" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["check", "bpjstk-balanc", f"kpj={FOUND}"], "unknown_service", "bpjstk-balance"),
+        (["check", "bpjstk-balance", "kpj=990"], "invalid", "11 digits"),
+        (["check", "bpjstk-balance", f"kpj={FOUND}", "--priority", "10"], "invalid", "priority"),
+        (["phone", "allow", "2757"], "invalid", "mobile number"),
+        (["phone", "remove", "081299999999"], "not_found", "not in the list"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_what_the_gateway_refuses_is_status_3(
+    say: Callable[..., Said], gateway: Path, arguments: list[str], code: str, words: str
+) -> None:
+    said = say("--config", gateway, *arguments)
+    assert (said.status, said.out) == (3, "")
+    assert words in said.err
+    as_json = say("--config", gateway, *arguments, "--json")
+    assert (as_json.status, as_json.err, as_json.json["code"]) == (3, "", code)
+
+
+def test_a_wrong_key_and_none_are_told(say: Callable[..., Said], gateway: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text(gateway.read_text())
+    (tmp_path / "key").write_text("bsk_wrong")
+    wrong = say("--config", other, "lanes")
+    assert wrong.status == 3
+    assert "not one of this gateway's" in wrong.err
+    other.write_text(gateway.read_text().replace('key_file = "key"', ""))
+    none = say("--config", other, "lanes")
+    assert none.status == 3
+    assert "keys create" in none.err
+
+
+def test_a_file_comes_back_with_its_answers(say: Callable[..., Said], gateway: Path, tmp_path: Path) -> None:
+    file = tmp_path / "cards.csv"
+    file.write_text(f"nama,kpj\nAni,{FOUND}\nRusak,12\nAni,{FOUND}\n")
+    target = tmp_path / "cards.answers.csv"
+    dry = say("--config", gateway, "batch", file, "--service", "bpjstk-balance", "--dry-run", "--json")
+    assert (dry.json["rows"], dry.json["rejected"], dry.json["duplicates"]) == (3, 1, 1)
+    assert not target.exists()
+    said = say("--config", gateway, "batch", file, "--service", "bpjstk-balance")
+    assert (said.status, said.err) == (0, "")
+    rows = target.read_text().splitlines()
+    assert rows[0].startswith("nama,kpj,state,outcome")
+    assert [row.split(",")[2] for row in rows[1:]] == ["answered", "rejected", "answered"]
+    again = say("--config", gateway, "batch", file, "--service", "bpjstk-balance")
+    assert again.status == 2
+    assert "is there already" in again.err
+    out = say("--config", gateway, "batch", file, "--service", "bpjstk-balance", "--out", "-")
+    assert out.out.splitlines()[0] == rows[0]
+    assert set(tmp_path.iterdir()) == {file, target}
+
+
+def test_a_batch_that_cannot_be_is_told(say: Callable[..., Said], gateway: Path, tmp_path: Path) -> None:
+    file = tmp_path / "cards.csv"
+    file.write_text("")
+    assert say("--config", gateway, "batch", file, "--service", "bpjstk-balance").status == 3
+    file.write_text(f"kpj\n{FOUND}\n")
+    which = say("--config", gateway, "batch", file)
+    assert which.status == 2
+    assert "--service bpjskes-status or --service bpjstk-balance" in which.err
+    for out in (file, tmp_path / "missing" / "out.csv"):
+        assert (
+            say("--config", gateway, "batch", file, "--service", "bpjstk-balance", "--out", out).status == 2
+        )
+    assert file.read_text() == f"kpj\n{FOUND}\n"
+
+
+def test_lanes_messages_and_phones(say: Callable[..., Said], gateway: Path) -> None:
+    assert [lane["name"] for lane in say("--config", gateway, "lanes", "--json").json["items"]] == [
+        "xl-1",
+        "xl-2",
+    ]
+    assert "xl-1" in say("--config", gateway, "lanes").out
+    say("--config", gateway, "check", "bpjstk-balance", f"kpj={FOUND}")
+    received = say("--config", gateway, "messages", "--limit", "1", "--json").json["items"]
+    assert len(received) == 1
+    assert received[0]["text"] in say("--config", gateway, "messages").out
+    assert say("--config", gateway, "messages", "--lane", "none").out == "No such message has come in.\n"
+    assert say("--config", gateway, "phone", "allow", "081200000001", "--language", "en").status == 0
+    assert say("--config", gateway, "phone", "deny", "+6281200000002", "--json").json["allowed"] is False
+    numbers = {
+        item["number"]: item["allowed"]
+        for item in say("--config", gateway, "phone", "list", "--json").json["items"]
+    }
+    assert numbers == {"+6281200000001": True, "+6281200000002": False}
+    for number in numbers:
+        assert say("--config", gateway, "phone", "remove", number).status == 0
+    assert "phone allow NUMBER" in say("--config", gateway, "phone", "list").out
+
+
+def test_the_database_can_be_looked_at_beside_a_running_gateway(
+    say: Callable[..., Said], gateway: Path
+) -> None:
+    assert say("--config", gateway, "db", "check").status == 0
+    assert say("--config", gateway, "keys", "list", "--json").json["items"][0]["name"] == "tests"
+
+
+def test_a_database_that_is_served_and_a_port_that_is_taken_are_status_4(
+    say: Callable[..., Said], gateway: Path
+) -> None:
+    for options, words in (([], "Address already in use"), (["--port", "0"], "served already")):
+        ended = subprocess.run(
+            [*PROGRAM, "--config", str(gateway), "serve", "--simulated", "1", *options],
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        assert ended.returncode == 4
+        assert words in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_an_interrupted_check_says_that_it_goes_on(gateway: Path) -> None:
+    command = [*PROGRAM, "--config", str(gateway), "check", "bpjskes-status", f"number={SILENT[2]}"]
+    asked = _count(gateway)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(200):
+            if _count(gateway) > asked:
+                break
+            threading.Event().wait(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (130, "")
+    assert "goes on at the gateway" in err
+    assert "Traceback" not in err
+
+
+def _count(gateway: Path) -> int:
+    with sqlite3.connect(gateway.parent / "gateway.db") as database:
+        found = database.execute("SELECT count(*) FROM checks").fetchone()[0]
+    database.close()
+    return int(found)
+
+
+def test_a_key_to_try_is_made_anew_each_time(say: Callable[..., Said], config: Path) -> None:
+    commands = [*PROGRAM, "--config", str(config), "serve", "--simulated", "1", "--with-key"]
+    curls = []
+    for _ in range(2):
+        with subprocess.Popen(commands, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            curls.append([process.stdout.readline() for _ in range(3)][1])
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=15)
+    assert all("curl -s http://127.0.0.1:" in line and "Bearer bsk_" in line for line in curls)
+    assert curls[0] != curls[1]
+    found = say("--config", config, "keys", "list", "--json").json["items"]
+    assert [item["revoked_at"] is None for item in found] == [False, True]
