@@ -424,15 +424,23 @@ def test_other_keys_and_a_newer_version_are_status_2(say: Callable[..., Said], c
     assert "newer version" in said.err
 
 
-def test_a_row_that_points_nowhere_is_found(say: Callable[..., Said], config: Path) -> None:
+def test_a_damaged_database_is_told(say: Callable[..., Said], config: Path) -> None:
     say("--config", config, "db", "migrate")
     file = config.parent / "gateway.db"
-    data = bytearray(file.read_bytes())
-    data[4096 * 3 : 4096 * 3 + 64] = b"\xff" * 64
-    file.write_bytes(data)
-    said = say("--config", config, "db", "check", "--json")
-    assert said.status != 0
-    assert "faults" in said.json or "database" in said.json["detail"]
+    with sqlite3.connect(file) as database:
+        root = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'checks'").fetchone()[0]
+        size = database.execute("PRAGMA page_size").fetchone()[0]
+    database.close()
+    whole = file.read_bytes()
+    file.write_bytes(whole[: (root - 1) * size] + b"\xff" * 64 + whole[(root - 1) * size + 64 :])
+    said = say("--config", config, "db", "check")
+    assert (said.status, said.err) == (1, "")
+    assert "the file is damaged" in said.out
+    assert "restore its last copy" in said.out
+    file.write_bytes(b"no database" * 1000)
+    said = say("--config", config, "db", "check")
+    assert (said.status, said.out) == (4, "")
+    assert "not a database" in said.err
 
 
 def test_config_prints_what_is_in_force(say: Callable[..., Said], config: Path) -> None:

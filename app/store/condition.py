@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
 
 from app.store import tables as t
 from app.store.engine import Tx
@@ -47,9 +48,11 @@ def faults(tx: Tx) -> list[str]:
     """What is broken in a SQLite file, a sentence each; PostgreSQL looks after itself."""
     if tx.postgres:
         return []
-    said = [str(row[0]) for row in tx.execute(text("PRAGMA integrity_check"))]
-    broken = [f"the file is damaged: {line}" for line in said if line != "ok"]
-    orphans = tx.execute(text("PRAGMA foreign_key_check")).all()
-    return broken + [
-        f"{row[0]} row {row[1]} points to a row of {row[2]} that is not there" for row in orphans
-    ]
+    try:
+        said = [str(row[0]) for row in tx.execute(text("PRAGMA integrity_check"))]
+        if said != ["ok"]:
+            return [f"the file is damaged: {line}" for line in said]
+        orphans = tx.execute(text("PRAGMA foreign_key_check")).all()
+    except DBAPIError as error:
+        return [f"the file is damaged: {error.orig}"]
+    return [f"{row[0]} row {row[1]} points to a row of {row[2]} that is not there" for row in orphans]
