@@ -177,7 +177,7 @@ def recall(tx: Tx, client: str, key: str, request_hash: bytes, now: datetime) ->
     Call it before `remember` in the same transaction: from here on no other transaction uses this key.
     """
     if tx.postgres:
-        tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{client}\0{key}", 0))))
+        tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{client}\n{key}", 0))))
     tx.execute(delete(t.idempotency).where(_i.client == client, _i.key == key, _i.expires <= now))
     row = tx.execute(select(t.idempotency).where(_i.client == client, _i.key == key)).one_or_none()
     if row is None:

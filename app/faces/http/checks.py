@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import pydantic_core
 from fastapi import APIRouter, Depends, Query
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -48,8 +49,8 @@ _CHECK_ID = re.compile(r"chk_[0-9a-f]{32}", re.ASCII)
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?", re.ASCII)
 
 
-def _text_without_controls(value: object) -> object:
-    if isinstance(value, str) and any(ord(character) < 32 or ord(character) == 127 for character in value):
+def _without_controls(value: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError("control characters cannot stand here: take them out")
     return value
 
@@ -68,7 +69,7 @@ def separated(value: object) -> object:
     return [part for item in value for part in item.split(",")] if isinstance(value, list) else value
 
 
-Plain = Annotated[str, BeforeValidator(_text_without_controls), Field(min_length=1, max_length=200)]
+Plain = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_without_controls)]
 Age = Annotated[timedelta, BeforeValidator(_age), WithJsonSchema({"type": "string", "examples": ["1h"]})]
 Texts = Annotated[
     dict[str, Any], WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}})
