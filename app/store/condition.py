@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.store import tables as t
-from app.store.engine import Tx
+from app.store.engine import Store, Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,17 @@ def describe(tx: Tx) -> Condition:
     )
 
 
-def faults(tx: Tx) -> list[str]:
+def faults(store: Store) -> list[str]:
     """What is broken in a SQLite file, a sentence each; PostgreSQL looks after itself."""
-    if tx.postgres:
-        return []
     try:
-        said = [str(row[0]) for row in tx.execute(text("PRAGMA integrity_check"))]
-        if said != ["ok"]:
-            return [f"the file is damaged: {line}" for line in said]
-        orphans = tx.execute(text("PRAGMA foreign_key_check")).all()
+        return [] if not store.sqlite else store.read(_faults)
     except DBAPIError as error:
         return [f"the file is damaged: {error.orig}"]
+
+
+def _faults(tx: Tx) -> list[str]:
+    said = [str(row[0]) for row in tx.execute(text("PRAGMA integrity_check"))]
+    if said != ["ok"]:
+        return [f"the file is damaged: {line}" for line in said]
+    orphans = tx.execute(text("PRAGMA foreign_key_check")).all()
     return [f"{row[0]} row {row[1]} points to a row of {row[2]} that is not there" for row in orphans]

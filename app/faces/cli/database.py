@@ -138,7 +138,7 @@ def db_check(ctx: typer.Context) -> None:
     session: Session = ctx.obj
     _must_exist(session)
     with opened(session.settings()) as store:
-        found = store.read(faults)
+        found = faults(store)
     if session.json:
         session.show_json({"ok": not found, "faults": found})
     else:
