@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -282,10 +281,11 @@ def build(settings: Settings, simulated: int = 0) -> Runtime:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, told to end by our own signal handler, so that the lanes end after HTTP did."""
+    """uvicorn that lets those who wait for answers go before it waits for their requests to end."""
 
-    def install_signal_handlers(self) -> None:
-        return
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.state.face.waits.close()  # type: ignore[union-attr]
+        await super().shutdown(sockets)
 
 
 def application(runtime: Runtime) -> Any:
@@ -358,11 +358,6 @@ def serve(
         )
     )
 
-    def end(_number: int, _frame: object) -> None:
-        server.should_exit = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
     runtime.start()
     try:
         if started is not None:

@@ -146,6 +146,8 @@ def run(
                 str(folder / "ports"),
                 "--sims",
                 str(lanes),
+                "--radio",
+                "200ms",
                 "--reply-after",
                 "150ms",
                 "--late",
@@ -190,7 +192,7 @@ def _trial(
     accepted: dict[str, str] = {}
     started = time.monotonic()
     stop = threading.Event()
-    pace = 60.0 / len(numbers) * clients if len(numbers) > 300 else 0.02
+    pace = min(0.02, 20.0 / len(numbers) * clients)
 
     def post(mine: list[str]) -> None:
         headers = {"Authorization": f"Bearer {key}"}

@@ -105,6 +105,7 @@ class LaneWorker:
         self._try_at: datetime | None = None
         self._hungry = threading.Event()
         self._bell = threading.Event()
+        self._woken = threading.Event()
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class LaneWorker:
 
     def wake(self) -> None:
         """End the wait now."""
-        self._try_at = None
+        self._woken.set()
         session = self._session
         self._bell.set()
         if session is not None:
@@ -297,6 +298,10 @@ class LaneWorker:
                 session.deadline = self._store.read(
                     lambda tx: replies.next_deadline(tx, session.place.sim_id)
                 )
+        if self._woken.is_set():
+            # Cleared before the claim looks: a wake during it leads to another look.
+            self._woken.clear()
+            self._try_at = None
         if session.state is LaneState.REGISTERED and (self._try_at is None or self._try_at <= now):
             self._hungry.clear()
             if self._submit(session, now):
@@ -354,7 +359,7 @@ class LaneWorker:
                 stored = session.modem.read(storage, index)
                 if stored is not None:
                     found.append(stored)
-            if session.counts_at is None or not timedelta(0) <= now - session.counts_at < COUNTS_EVERY:
+            if self._counts_due(session, now):
                 counted = True
                 left = session.left or {}
                 for usage in session.modem.usage():
@@ -367,6 +372,13 @@ class LaneWorker:
         elif not found and not counted:
             return
         self._take_in(session, found, whole, whole or counted, now)
+
+    def _counts_due(self, session: _Session, now: datetime) -> bool:
+        """Every few seconds, and at a deadline, which ends nothing before the inbox was read after it."""
+        at = session.counts_at
+        if at is None or not timedelta(0) <= now - at < COUNTS_EVERY:
+            return True
+        return session.deadline is not None and at < session.deadline <= now
 
     def _take_in(
         self, session: _Session, found: Sequence[Stored], whole: bool, counted: bool, now: datetime

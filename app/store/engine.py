@@ -142,8 +142,10 @@ class Store:
         try:
             with self._read_engine.connect() as conn, conn.begin():
                 return fn(Tx(conn, self.keys))
-        except OperationalError as error:
-            raise Unavailable(f"The database cannot be read: {error.orig}. Try again.") from error
+        except DBAPIError as error:
+            raise Unavailable(
+                f"The database cannot be read ({first_line(error)}). Try again; if it stays so, look at it with bpjs-sms db check."
+            ) from error
 
     def close(self) -> None:
         """Finish what was handed in, then close."""
@@ -247,9 +249,14 @@ class Store:
             listener(done)
 
 
+def first_line(error: DBAPIError) -> str:
+    """What the driver says, without the lines of hints behind it."""
+    return str(error.orig).strip().split("\n", 1)[0].rstrip(".")
+
+
 def _unwritable(error: DBAPIError) -> GatewayError:
     return Unavailable(
-        f"The database cannot be written ({error.orig}), so nothing was accepted. Free space on its disk, then try again."
+        f"The database cannot be written ({first_line(error)}), so nothing was accepted. Free space on its disk, then try again."
     )
 
 
@@ -360,7 +367,7 @@ def open_store(
     except DBAPIError as error:
         raise GatewayError(
             "unreachable",
-            f"The database {make_url(url).render_as_string(hide_password=True)} cannot be opened: {error.orig}. "
+            f"The database {make_url(url).render_as_string(hide_password=True)} cannot be opened: {first_line(error)}. "
             "Check the address, that the server runs, and that this user may write there.",
         ) from error
     finally:

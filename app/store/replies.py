@@ -257,7 +257,11 @@ _DUE = (
 _NEXT_DEADLINE = (
     select(func.min(_q.deadline))
     .join_from(t.submissions, t.questions, _s.question_id == _q.id)
-    .where(_s.sim_id == bindparam("sim"), text("in_flight"))
+    .where(
+        _s.sim_id == bindparam("sim"),
+        text("in_flight"),
+        _q.state.in_([State.UNCERTAIN.value, State.AWAITING_REPLY.value]),
+    )
 )
 
 

@@ -37,6 +37,8 @@ class Waits:
 
     def close(self) -> None:
         """Let everybody go with what there is."""
+        if self._closing:
+            return
         self._closing = True
         self._store.unlisten(self._committed)
         self._wake(list(self._waiting))
