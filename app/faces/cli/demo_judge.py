@@ -137,10 +137,8 @@ class Found:
 
 def judge(found: Found) -> list[Verdict]:
     """Every promise of the demo, in the order of the table."""
-    verdicts = [_verdict(found, question) for question in PROGRAM]
-    verdicts.insert(0, verdicts.pop(1))
-    verdicts.insert(1, verdicts.pop(2))
-    return [*verdicts, _unsolicited(found), _batch(found), _phone(found), _once(found)]
+    mine = [_verdict(found, question) for question in PROGRAM]
+    return [*mine, _unsolicited(found), _batch(found), _phone(found), _once(found)]
 
 
 def _verdict(found: Found, question: Question) -> Verdict:
