@@ -99,7 +99,8 @@ def accept(
 ) -> list[Accepted]:
     """Store one check for each ask, in order; asks of the same that are open (or fresh enough by `max_age`) share one question.
 
-    `apart` is how far each stands behind the one before in the queue's rank; 0 for checks that only happened to come together.
+    `apart` is how far each stands behind the one before in the queue's rank, 0 for checks that only happened to come
+    together; `place` is how far the first stands behind the queue's head: the rows of its batch that came before it.
     """
     indexes = [tx.index("ask", f"{ask.service}\0{ask.key}") for ask in asks]
     found = _joinable(tx, set(indexes), now, max_age)
@@ -119,7 +120,7 @@ def accept(
                 "conversation": ask.conversation,
                 "state": State.QUEUED.value,
                 "priority": priority,
-                "rank": base + position * apart,
+                "rank": base + place + position * apart,
                 "expires": expires,
                 "attempts": 0,
                 "late": False,
