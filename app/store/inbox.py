@@ -440,6 +440,11 @@ def early_report(
     return int(row.tp_status)
 
 
+def _still_in_flight(tx: Tx, submission_id: str) -> bool:
+    """Only then a report of it says something about its question, which may have been asked again since."""
+    return bool(tx.execute(select(_s.in_flight).where(_s.id == submission_id)).scalar())
+
+
 def delivered(tx: Tx, reported: Reported, now: datetime, by: str) -> None:
     """The network delivered it: an uncertain question surely went out and waits for its reply."""
     tx.execute(
@@ -447,7 +452,7 @@ def delivered(tx: Tx, reported: Reported, now: datetime, by: str) -> None:
         .where(_s.id == reported.submission_id, _s.state.in_(["sent", "uncertain"]))
         .values(state="delivered")
     )
-    if reported.question_id:
+    if reported.question_id and _still_in_flight(tx, reported.submission_id):
         move(
             tx,
             reported.question_id,
@@ -461,6 +466,9 @@ def delivered(tx: Tx, reported: Reported, now: datetime, by: str) -> None:
 
 def undelivered(tx: Tx, reported: Reported, status: int, now: datetime, by: str) -> None:
     """The network gave up for good (TP-ST 0x40 to 0x7F): the question fails; its hold stays until `late`."""
+    if not _still_in_flight(tx, reported.submission_id):
+        tx.execute(update(t.submissions).where(_s.id == reported.submission_id).values(state="undelivered"))
+        return
     end_submission(tx, reported.submission_id, ended="undelivered", held_until=None, state="undelivered")
     if reported.question_id:
         move(

@@ -179,80 +179,90 @@ _SENT = (
         closed_at=bindparam("moment", type_=t.UtcTime()),
     )
 )
-_PRICE = select(_s.cost).where(_s.id == bindparam("wanted_id"), text("state = 'open'"))
+_BEFORE = select(_s.state, _s.in_flight, _s.cost).where(_s.id == bindparam("wanted_id")).with_for_update()
 _PAID = update(t.questions).where(_q.id == bindparam("wanted_id")).values(cost=_q.cost + bindparam("price"))
 
 
-def _paid(tx: Tx, submission_id: str, question_id: str) -> None:
-    """Count the price of a submission that is, or may be, on the air: once, when it leaves `open`."""
-    price = tx.execute(_PRICE, {"wanted_id": submission_id}).scalar()
-    if price is not None:
-        tx.execute(_PAID, {"wanted_id": question_id, "price": price})
+def _paid(tx: Tx, submission_id: str, question_id: str) -> bool:
+    """Count the price of a submission that is, or may be, on the air: once, when it leaves `open`.
+
+    True while it is in flight: only then its question's state is about it, and not about a later submission.
+    """
+    before = tx.execute(_BEFORE, {"wanted_id": submission_id}).one()
+    if before.state == "open":
+        tx.execute(_PAID, {"wanted_id": question_id, "price": before.cost})
         tx.touched.add(question_id)
+    return bool(before.in_flight)
 
 
 def sent(
     tx: Tx, submission_id: str, question_id: str, references: Sequence[int], *, now: datetime, by: str
 ) -> None:
     """+CMGS came: the submission is sent and paid; the question waits for its reply, if none came before."""
-    _paid(tx, submission_id, question_id)
+    in_flight = _paid(tx, submission_id, question_id)
     tx.execute(
         _SENT, {"wanted_id": submission_id, "references": ",".join(map(str, references)), "moment": now}
     )
-    move(tx, question_id, {State.SUBMITTING, State.UNCERTAIN}, State.AWAITING_REPLY, now=now, by=by)
+    if in_flight:
+        move(tx, question_id, {State.SUBMITTING, State.UNCERTAIN}, State.AWAITING_REPLY, now=now, by=by)
 
 
 def refused(
     tx: Tx, claimed: Claimed, *, now: datetime, by: str, code: str, blame: str, detail: str, retryable: bool
 ) -> None:
-    """Surely nothing went out: back to the queue after a pause, or failed. A question with a message never goes back."""
-    end_submission(
-        tx, claimed.submission_id, ended="refused", held_until=now, state="refused", error_code=code, cost=0
-    )
-    values = {"error_code": code, "error_blame": blame, "error_detail": detail}
-    if retryable and claimed.attempts < REFUSALS and not attributed(tx, claimed.question_id):
-        pause = FIRST_PAUSE * 2 ** (claimed.attempts - 1)
-        move(
-            tx,
-            claimed.question_id,
-            {State.SUBMITTING},
-            State.QUEUED,
-            now=now,
-            by=by,
-            why=code,
-            fence=claimed.fence,
-            not_before=now + pause,
-            lane=None,
-            deadline=None,
-            **values,
-        )
-    else:
-        move(
-            tx, claimed.question_id, {State.SUBMITTING}, State.FAILED,
-            now=now, by=by, why=code, fence=claimed.fence, deadline=None, **values,
-        )  # fmt: skip
+    """Surely nothing went out: back to the queue after a pause, or failed. A question with a message never goes back.
+
+    Of a submission that was recovered meanwhile nothing changes: it stays uncertain until its deadline.
+    """
+    fault = {"error_code": code, "error_blame": blame, "error_detail": detail}
+    back = None
+    if retryable and claimed.attempts < REFUSALS:
+        back = {"not_before": now + FIRST_PAUSE * 2 ** (claimed.attempts - 1), **fault}
+    _not_sent(tx, claimed, back, fault, now=now, by=by, why=code)
 
 
 def stood_down(tx: Tx, claimed: Claimed, *, now: datetime, by: str, why: str) -> None:
     """The lane stopped before the first byte counted: back to the queue at once, no refusal counted."""
+    detail = "The lane stopped before sending, and a text was attributed meanwhile. Ask again."
+    fault = {"error_code": why, "error_blame": "gateway", "error_detail": detail}
+    _not_sent(tx, claimed, {"attempts": claimed.attempts - 1}, fault, now=now, by=by, why=why)
+
+
+def _not_sent(
+    tx: Tx,
+    claimed: Claimed,
+    back: Mapping[str, Any] | None,
+    fault: Mapping[str, Any],
+    *,
+    now: datetime,
+    by: str,
+    why: str,
+) -> None:
+    """Back to the queue with the values of `back`, or failed where that is None or the question has a message."""
+    if tx.execute(_BEFORE, {"wanted_id": claimed.submission_id}).one().state != "open":
+        return
     end_submission(
         tx, claimed.submission_id, ended="refused", held_until=now, state="refused", error_code=why, cost=0
     )
+    target, values = State.FAILED, dict(fault)
+    if back is not None and not attributed(tx, claimed.question_id):
+        target, values = State.QUEUED, {"lane": None, **back}
     move(
-        tx, claimed.question_id, {State.SUBMITTING}, State.QUEUED,
-        now=now, by=by, why=why, fence=claimed.fence, lane=None, deadline=None, attempts=claimed.attempts - 1,
+        tx, claimed.question_id, {State.SUBMITTING}, target,
+        now=now, by=by, why=why, fence=claimed.fence, deadline=None, **values,
     )  # fmt: skip
 
 
 def maybe_sent(tx: Tx, submission_id: str, question_id: str, *, now: datetime, by: str, why: str) -> None:
     """Silence after Ctrl-Z, or a sender that died: the SMS may be on the air and is counted as paid."""
-    _paid(tx, submission_id, question_id)
+    in_flight = _paid(tx, submission_id, question_id)
     tx.execute(
         update(t.submissions)
         .where(_s.id == submission_id, text("state = 'open'"))
         .values(state="uncertain", error_code=why)
     )
-    move(tx, question_id, {State.SUBMITTING}, State.UNCERTAIN, now=now, by=by, why=why)
+    if in_flight:
+        move(tx, question_id, {State.SUBMITTING}, State.UNCERTAIN, now=now, by=by, why=why)
 
 
 def end_submission(
@@ -264,6 +274,18 @@ def end_submission(
     tx.execute(
         update(t.submissions).where(_s.id == submission_id).values(in_flight=False, ended=ended, **values)
     )
+
+
+_END_FLIGHTS = (
+    update(t.submissions)
+    .where(_s.question_id == bindparam("question"), text("in_flight"))
+    .values(in_flight=False, ended=bindparam("how"))
+)
+
+
+def end_flights(tx: Tx, question_id: str, *, ended: str) -> None:
+    """Its question ended: no submission of it is in flight any more; each holds its conversation as long as before."""
+    tx.execute(_END_FLIGHTS, {"question": question_id, "how": ended})
 
 
 def attributed(tx: Tx, question_id: str) -> bool:
