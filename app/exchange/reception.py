@@ -249,10 +249,14 @@ class Reception:
             now=now,
         )
         asked = [row for row in asked if row.service in services]
-        centre = inbox.centre_time(tx, place.sim_id, stamp, received_at)
-        if centre is not None and sum(d > OLD for d in inbox.recent_delays(tx, place.sim_id)) >= OLD_LIMIT:
-            centre = None
-        decision = decide(readings, body, centre, [_candidate(row, services) for row in asked], services, now)
+        ahead = inbox.learn_centre(tx, place.sim_id, stamp, received_at)
+        candidates = [_candidate(row, services) for row in asked]
+        centre = None
+        if stamp is not None and any(c.opened_at > stamp - ahead + OLD for c in candidates):
+            # It looks older than a candidate: believed only while not too many of this SIM's texts look old.
+            old = sum(delay > OLD for delay in inbox.recent_delays(tx, place.sim_id, ahead))
+            centre = stamp - ahead if old < OLD_LIMIT else None
+        decision = decide(readings, body, centre, candidates, services, now)
         self._apply(tx, place, message_id, decision, readings, asked, services, now)
 
     def _apply(
@@ -305,6 +309,7 @@ class Reception:
             record=reading.record,
             evidence=evidence,
             late=decision.late and role is Role.ANSWER,
+            amends=role is Role.AMENDMENT,
             now=now,
             by="gateway",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import queue
 import secrets
@@ -18,7 +19,19 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, insert, make_url, select, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    insert,
+    make_url,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -75,6 +88,24 @@ class Tx:
     @property
     def postgres(self) -> bool:
         return self.conn.dialect.name == "postgresql"
+
+
+@functools.cache
+def _changing(table: Table, names: tuple[str, ...]) -> Any:
+    (key,) = table.primary_key.columns
+    return (
+        update(table)
+        .where(key == bindparam("row_key"))
+        .values({name: bindparam(f"new_{name}") for name in names})
+    )
+
+
+def change(tx: Tx, table: Table, row: str, **values: Any) -> bool:
+    """Set columns of one row by its key; True if it is there. The statement is built once for each set of columns."""
+    statement = _changing(table, tuple(values))
+    return bool(
+        tx.execute(statement, {"row_key": row, **{f"new_{name}": v for name, v in values.items()}}).rowcount
+    )
 
 
 Listener = Callable[[Sequence[Tx]], None]

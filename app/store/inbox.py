@@ -12,7 +12,7 @@ from sqlalchemy import and_, bindparam, insert, select, text, update
 from app.domain.identifiers import normalise_address
 from app.domain.states import State
 from app.store import tables as t
-from app.store.engine import Tx, new_id
+from app.store.engine import Tx, change, new_id
 from app.store.questions import add_event, move
 from app.store.submissions import WINDOW, end_submission
 
@@ -128,22 +128,27 @@ def only_in(tx: Tx, sim_id: str, slots: Sequence[str]) -> None:
     )
 
 
-def undecided(tx: Tx, sim_id: str, limit: int = 200) -> list[tuple[str, str, datetime]]:
+_UNDECIDED = (
+    select(_d.id, _d.raw_sealed, _d.received_at)
+    .where(_d.sim_id == bindparam("sim"), text("decided_at IS NULL"))
+    .order_by(_d.id)
+    .limit(200)  # a SIM holds fewer; more than these wait for the next step
+)
+
+
+def undecided(tx: Tx, sim_id: str) -> list[tuple[str, str, datetime]]:
     """TPDUs of this SIM that nobody decided yet, oldest first, whichever process stored them: (id, hex, received at)."""
-    rows = tx.execute(
-        select(_d.id, _d.raw_sealed, _d.received_at)
-        .where(_d.sim_id == sim_id, text("decided_at IS NULL"))
-        .order_by(_d.id)
-        .limit(limit)
-    )
+    rows = tx.execute(_UNDECIDED, {"sim": sim_id})
     return [(row.id, tx.unseal("tpdus.raw", row.raw_sealed), row.received_at) for row in rows]
+
+
+_STILL_OPEN = select(_d.id).where(_d.id == bindparam("wanted_id"), text("decided_at IS NULL"))
+_STILL_OPEN_LOCKED = _STILL_OPEN.with_for_update()
 
 
 def is_undecided(tx: Tx, tpdu_id: str) -> bool:
     return (
-        tx.execute(
-            select(_d.id).where(_d.id == tpdu_id, text("decided_at IS NULL")).with_for_update()
-        ).first()
+        tx.execute(_STILL_OPEN_LOCKED if tx.postgres else _STILL_OPEN, {"wanted_id": tpdu_id}).first()
         is not None
     )
 
@@ -325,11 +330,7 @@ def add_outgoing(tx: Tx, tpdu_id: str, now: datetime) -> None:
 def set_message(
     tx: Tx, message_id: str, state: str, *, reason: str | None = None, candidates: int = 0
 ) -> None:
-    tx.execute(
-        update(t.messages)
-        .where(_g.id == message_id)
-        .values(state=state, reason=reason, candidates=candidates)
-    )
+    change(tx, t.messages, message_id, state=state, reason=reason, candidates=candidates)
 
 
 def unmatched(tx: Tx, message_id: str, lane: str, now: datetime, *, reason: str, candidates: int) -> None:
@@ -341,30 +342,30 @@ def unmatched(tx: Tx, message_id: str, lane: str, now: datetime, *, reason: str,
 # -- the service centre's clock -----------------------------------------------------------------------------------
 
 
-def centre_time(tx: Tx, sim_id: str, stamp: datetime | None, received_at: datetime) -> datetime | None:
-    """The stamp corrected by the greatest stamp − arrival seen on this SIM, which it also learns."""
-    if stamp is None:
-        return None
-    ahead = (stamp - received_at) // t.MICROSECOND
-    m = t.sims.c
-    known = tx.execute(select(m.centre_ahead).where(m.id == sim_id)).scalar()
-    if known is None or ahead > known:
-        tx.execute(update(t.sims).where(m.id == sim_id).values(centre_ahead=ahead))
+_AHEAD = select(t.sims.c.centre_ahead).where(t.sims.c.id == bindparam("sim"))
+_DELAYS = (
+    select(_g.received_at, _g.service_centre_time)
+    .where(_g.sim_id == bindparam("sim"), _g.service_centre_time.is_not(None))
+    .order_by(_g.id.desc())
+    .limit(CLOCK_SAMPLES)
+)
+
+
+def learn_centre(tx: Tx, sim_id: str, stamp: datetime | None, received_at: datetime) -> timedelta:
+    """By how much the service centre's clock is known to be ahead: the greatest stamp − arrival seen on this SIM, this one too."""
+    known = tx.execute(_AHEAD, {"sim": sim_id}).scalar()
+    ahead = None if stamp is None else (stamp - received_at) // t.MICROSECOND
+    if ahead is not None and (known is None or ahead > known):
+        change(tx, t.sims, sim_id, centre_ahead=ahead)
         known = ahead
-    return stamp - timedelta(microseconds=known)
+    return timedelta(microseconds=known or 0)
 
 
-def recent_delays(tx: Tx, sim_id: str) -> list[timedelta]:
-    """How late the last texts of this SIM came by their own stamps, corrected as above; newest first."""
-    ahead = tx.execute(select(t.sims.c.centre_ahead).where(t.sims.c.id == sim_id)).scalar() or 0
-    rows = tx.execute(
-        select(_g.received_at, _g.service_centre_time)
-        .where(_g.sim_id == sim_id, _g.service_centre_time.is_not(None))
-        .order_by(_g.id.desc())
-        .limit(CLOCK_SAMPLES)
-    )
-    correction = timedelta(microseconds=ahead)
-    return [row.received_at - (row.service_centre_time - correction) for row in rows]
+def recent_delays(tx: Tx, sim_id: str, ahead: timedelta) -> list[timedelta]:
+    """How late the last texts of this SIM came by their own stamps, corrected by `ahead`; newest first."""
+    return [
+        row.received_at - (row.service_centre_time - ahead) for row in tx.execute(_DELAYS, {"sim": sim_id})
+    ]
 
 
 # -- status reports -----------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from app.domain.errors import Conflict, NotFound
 from app.domain.services import Rendered, Service
 from app.domain.states import FINAL, OPEN, Outcome, State, may_move
 from app.store import tables as t
-from app.store.engine import Tx, new_id
+from app.store.engine import Tx, change, new_id
 
 REUSABLE = (Outcome.FOUND.value, Outcome.NOT_FOUND.value)  # what max_age may reuse (design, section 4)
 UNTIL_FOREVER = timedelta(days=7)  # `expires` is never empty (design, section 4)
@@ -269,7 +269,7 @@ def move(
     origin = State(row.state)
     if not may_move(origin, target):
         raise AssertionError(f"the table of moves has no {origin} -> {target}")
-    tx.execute(update(t.questions).where(_q.id == question_id).values(state=target.value, **values))
+    change(tx, t.questions, question_id, state=target.value, **values)
     tx.execute(
         ADD_MOVE,
         {

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, or_, select, text, update
+from sqlalchemy import bindparam, func, insert, or_, select, text
 
 from app.domain.states import Outcome, Role, State
 from app.store import tables as t
-from app.store.engine import Tx, new_id
+from app.store.engine import Tx, change, new_id
 from app.store.inbox import set_message, unmatched
 from app.store.questions import move
-from app.store.submissions import WINDOW, end_flights
+from app.store.submissions import WINDOW
 
 SAME_TEXT = timedelta(hours=1)  # how long the same text is taken for a double (design, 4.1, rule 3)
 
@@ -192,18 +192,27 @@ def answer(
     late: bool,
     now: datetime,
     by: str,
+    amends: bool = False,
 ) -> None:
     """The question is answered (or amended): outcome, record and evidence in one move."""
-    amends = move(
-        tx, question_id, {State.ANSWERED}, State.ANSWERED, now=now, by=by, why="amended", event="check.amended",
-        **_answer_values(tx, outcome, record, evidence),
-    )  # fmt: skip
-    if amends is None:
+    values = _answer_values(tx, outcome, record, evidence)
+    if amends:
+        move(
+            tx,
+            question_id,
+            {State.ANSWERED},
+            State.ANSWERED,
+            now=now,
+            by=by,
+            why="amended",
+            event="check.amended",
+            **values,
+        )
+    else:
         move(
             tx, question_id, ANSWERABLE, State.ANSWERED, now=now, by=by, answered_at=now, late=late,
-            error_code=None, error_blame=None, error_detail=None, **_answer_values(tx, outcome, record, evidence),
+            error_code=None, error_blame=None, error_detail=None, **values,
         )  # fmt: skip
-        end_flights(tx, question_id, ended=evidence)
 
 
 def _answer_values(tx: Tx, outcome: Outcome, record: Mapping[str, Any], evidence: str) -> dict[str, Any]:
@@ -212,7 +221,7 @@ def _answer_values(tx: Tx, outcome: Outcome, record: Mapping[str, Any], evidence
 
 
 def double(tx: Tx, message_id: str, of: str | None) -> None:
-    tx.execute(update(t.messages).where(_g.id == message_id).values(double_of=of))
+    change(tx, t.messages, message_id, double_of=of)
 
 
 def withdraw(tx: Tx, question_id: str, lane: str, *, now: datetime, by: str, why: str) -> None:
@@ -221,7 +230,7 @@ def withdraw(tx: Tx, question_id: str, lane: str, *, now: datetime, by: str, why
         select(_a.id, _a.message_id).where(_a.question_id == question_id, _a.detached_at.is_(None))
     ).all()
     for row in rows:
-        tx.execute(update(t.attributions).where(_a.id == row.id).values(detached_at=now, why=why))
+        change(tx, t.attributions, row.id, detached_at=now, why=why)
         unmatched(tx, row.message_id, lane, now, reason=why, candidates=1)
     move(
         tx, question_id, {State.ANSWERED}, State.NO_REPLY, now=now, by=by, why=why, event="check.detached",

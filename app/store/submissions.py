@@ -14,7 +14,7 @@ from app.domain.errors import GatewayError
 from app.domain.identifiers import normalise_address
 from app.domain.states import State
 from app.store import tables as t
-from app.store.engine import Tx, new_id
+from app.store.engine import Tx, change, new_id
 from app.store.questions import ADD_MOVE, move
 
 WINDOW = timedelta(hours=24)  # submissions that a message may belong to (design, section 4.1)
@@ -271,9 +271,7 @@ def end_submission(
     """Take a submission out of flight; its conversation stays held until `held_until` (None: as it was)."""
     if held_until is not None:
         values["held_until"] = held_until
-    tx.execute(
-        update(t.submissions).where(_s.id == submission_id).values(in_flight=False, ended=ended, **values)
-    )
+    change(tx, t.submissions, submission_id, in_flight=False, ended=ended, **values)
 
 
 _END_FLIGHTS = (
@@ -288,10 +286,14 @@ def end_flights(tx: Tx, question_id: str, *, ended: str) -> None:
     tx.execute(_END_FLIGHTS, {"question": question_id, "how": ended})
 
 
+_ATTRIBUTED = (
+    select(t.attributions.c.id).where(t.attributions.c.question_id == bindparam("wanted_id")).limit(1)
+)
+
+
 def attributed(tx: Tx, question_id: str) -> bool:
     """True if any message was ever attributed to it."""
-    a = t.attributions.c
-    return tx.execute(select(a.id).where(a.question_id == question_id).limit(1)).first() is not None
+    return tx.execute(_ATTRIBUTED, {"wanted_id": question_id}).first() is not None
 
 
 _RELEASE = select(_s.held_until).where(
