@@ -224,6 +224,11 @@ def time_out(store: Store, claimed: Claimed, now: datetime, *, again_at: datetim
     store.write(work)
 
 
+def keep_house(store: Store, now: datetime) -> int:
+    """What the housekeeper does to the queue."""
+    return store.write(lambda tx: questions.expire_due(tx, now))
+
+
 # -- looking ------------------------------------------------------------------------------------------------------
 
 
