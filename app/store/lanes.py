@@ -110,17 +110,20 @@ def renew_lease(tx: Tx, process_id: str, now: datetime) -> bool:
 
 
 def end_process(tx: Tx, process_id: str, now: datetime) -> None:
-    """Give back its lanes and strike it off."""
-    tx.execute(
-        update(t.lanes)
-        .where(_l.owner == process_id)
-        .values(
-            owner=None,
-            step_started_at=None,
-            state=LaneState.OFFLINE.value,
-            reason="the gateway is not running",
+    """Give back its lanes, with what they left in the air recovered, and strike it off."""
+    for row in tx.execute(select(t.lanes).where(_l.owner == process_id).with_for_update()).all():
+        _recover(tx, row, now)
+        tx.execute(
+            update(t.lanes)
+            .where(_l.name == row.name)
+            .values(
+                owner=None,
+                fence=row.fence + 1,
+                step_started_at=None,
+                state=LaneState.OFFLINE.value,
+                reason="the gateway is not running",
+            )
         )
-    )
     tx.execute(delete(t.processes).where(t.processes.c.id == process_id))
 
 
