@@ -15,7 +15,7 @@ from app.store import tables as t
 from app.store.engine import Tx, change, new_id
 from app.store.inbox import set_message, unmatched
 from app.store.questions import move
-from app.store.submissions import WINDOW
+from app.store.submissions import WINDOW, end_flights
 
 SAME_TEXT = timedelta(hours=1)  # how long the same text is taken for a double (design, 4.1, rule 3)
 
@@ -213,6 +213,7 @@ def answer(
             tx, question_id, ANSWERABLE, State.ANSWERED, now=now, by=by, answered_at=now, late=late,
             error_code=None, error_blame=None, error_detail=None, **values,
         )  # fmt: skip
+        end_flights(tx, question_id, ended=evidence)  # it may have been asked again from another SIM
 
 
 def _answer_values(tx: Tx, outcome: Outcome, record: Mapping[str, Any], evidence: str) -> dict[str, Any]:
