@@ -198,11 +198,12 @@ def answer(
 
     def work(tx: Tx) -> None:
         before = tx.execute(select(t.questions.c.state).where(t.questions.c.id == claimed.question_id))
-        role = Role.AMENDMENT if before.scalar_one() == "answered" else Role.ANSWER
+        amends = before.scalar_one() == "answered"
+        role = Role.AMENDMENT if amends else Role.ANSWER
         replies.attribute(tx, message_id, claimed.question_id, role, evidence=evidence, by="gateway", now=now)
         replies.answer(
             tx, claimed.question_id, outcome=outcome, record=record or {"balance": 1000}, evidence=evidence,
-            late=False, now=now, by="gateway",
+            late=False, now=now, by="gateway", amends=amends,
         )  # fmt: skip
         submissions.end_submission(tx, claimed.submission_id, ended=evidence, held_until=now + held)
 
