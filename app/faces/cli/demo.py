@@ -33,6 +33,7 @@ from app.faces.cli.demo_judge import (
     Verdict,
     judge,
 )
+from app.faces.cli.demo_show import Show
 from app.faces.cli.gateway import Gateway
 from app.faces.cli.output import DONE, FAULT, Session
 from app.runtime import Runtime, application, listen_on, set_up_logs, utc_now
@@ -42,7 +43,7 @@ from app.store.clients import create_key
 from modem.simulated import Delivery, Entry
 
 LANES = 2
-SHORT = ServiceOverride(timeout=timedelta(seconds=3), late=timedelta(seconds=8), settle=timedelta(seconds=1))
+SHORT = ServiceOverride(timeout=timedelta(seconds=3), late=timedelta(seconds=5), settle=timedelta(seconds=1))
 """What the demo sets under [service.…], so that a deadline passes while somebody watches."""
 REPLY_AFTER = timedelta(milliseconds=250)
 LATE_REPLY = timedelta(milliseconds=4500)  # after the deadline, within `late`
@@ -50,6 +51,8 @@ PERSON = "+6281200009901"
 START_PATIENCE = 20.0  # seconds for the lanes to register
 PATIENCE = 30.0  # seconds for everything to come out; then it is judged as it is
 LOOK = 0.05
+
+_opening = threading.Lock()  # Alembic migrates one database of a process at a time: its context is global
 
 Interference = Callable[[Delivery], Sequence[Delivery]]
 Watch = Callable[[Entry], None]
@@ -87,15 +90,18 @@ class Report:
 
 def run(session: Session) -> int:
     """Play the demo before the user's eyes; DONE if every promise was kept, else FAULT."""
-    from app.faces.cli.demo_show import Show
-
     set_up_logs(Settings(log=Log(level="error")))
+    return perform(session)
+
+
+def perform(session: Session, interfere: Interference | None = None) -> int:
+    """Play it, print it, and say with which status to exit."""
     if session.json:
-        report = play()
+        report = play(interfere)
         session.show_json(report.as_json())
     else:
         with Show(session.out) as show:
-            report = play(watch=show.see)
+            report = play(interfere, show.see)
         show.tell(report)
     return DONE if report.ok else FAULT
 
@@ -180,7 +186,8 @@ def _served(folder: Path, world: World) -> Iterator[_Stage]:
     listener = listen_on(settings)
     world = replace(world, dongles=dongles)
     try:
-        runtime = Runtime(settings, world=world)
+        with _opening:
+            runtime = Runtime(settings, world=world)
     except BaseException:
         listener.close()
         raise

@@ -105,7 +105,10 @@ class Verdict:
 
 @dataclass(slots=True)
 class Found:
-    """All that the demo saw: checks, messages and the office's file over HTTP, the rest at the network."""
+    """All that the demo saw: checks, messages and the office's file over HTTP, the rest at the network.
+
+    `person` texted the SIM with the number `asked_at`; `inbox` is what she got back, each with its sender.
+    """
 
     checks: list[dict[str, Any]] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -131,8 +134,7 @@ class Found:
 
     def answers(self, submit: Entry, kind: str = "received") -> list[Entry]:
         """What the network gave the SIM (or `dropped`) in answer to a submitted text."""
-        replies = [e for e in self.ledger if e.kind == kind and e.submit_id == submit.submit_id]
-        return [e for e in replies if e.address != e.sim]
+        return [e for e in self.ledger if e.kind == kind and e.submit_id == submit.submit_id]
 
 
 def judge(found: Found) -> list[Verdict]:
@@ -339,7 +341,7 @@ def _phone(found: Found) -> Verdict:
 
 
 def _once(found: Found) -> Verdict:
-    sent = [e for e in found.ledger if e.kind == "submitted" and e.address != e.sim and e.sim != found.person]
+    sent = [e for e in found.ledger if e.kind == "submitted"]
     counted = Counter((e.address, e.text) for e in sent)
     asked = {question.wire for question in (*PROGRAM, PHONE, *BATCH)}
     often = [text for (_, text), times in counted.items() if times > 1]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import textwrap
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,15 +18,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from app.domain.states import Role, State
+from app.domain.states import Outcome, Role, State
+from app.exchange.lane import PHONE_PRICE
 from app.faces.cli.demo_judge import (
-    ADVERTISEMENT,
     BATCH,
     BROKEN_ROW,
     FILE,
+    FIRST_ROW,
     PHONE,
     PHONE_TEXT,
     PROGRAM,
+    SECOND_ROW,
     Found,
     Question,
     Verdict,
@@ -41,8 +46,8 @@ FILE_LINES = 5
 MARK = "SIMULATED: this program plays the dongles, the network and both official services. No SMS was sent."
 
 _NEXT = (
-    "make serve            keeps a gateway running on simulated dongles, and prints a key and a call to try",
-    "a real dongle         plug it in, name its port in bpjs-sms.toml, run bpjs-sms serve: README.md says how",
+    ("make serve", "keeps a gateway running on simulated dongles, and prints a key and a call to try"),
+    ("a real dongle", "plug it in, name its port in bpjs-sms.toml, run bpjs-sms serve: README.md says how"),
 )
 
 
@@ -113,8 +118,10 @@ class Show:
         self._print(_judgement(report.verdicts))
         self._print(Text(_summary(report), style="bold green" if report.ok else "bold red"))
         self._print(Text("\nNext:", style="bold"))
-        for line in _NEXT:
-            self._print(Text(f"  {line}"))
+        steps = Table.grid(padding=(0, 2))
+        for name, what in _NEXT:
+            steps.add_row(Text(" "), Text(name), Text(what))
+        self._print(steps)
 
     def _print(self, what: RenderableType) -> None:
         self._console.print(what, width=self._width)
@@ -137,11 +144,11 @@ def _judgement(verdicts: list[Verdict]) -> Table:
 
 
 def _table(found: Found) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, expand=True)
     table.add_column("asker", width=8)
     table.add_column("text sent, → number", width=20, overflow="fold")
-    table.add_column("reply text (simulated)", ratio=5, overflow="fold")
-    table.add_column("evidence", width=9, overflow="fold")
+    table.add_column("reply text (simulated)", ratio=4, overflow="fold")
+    table.add_column("evidence", width=8, overflow="fold")
     table.add_column("record", ratio=3, overflow="fold")
     table.add_column("time", width=5, justify="right", no_wrap=True)
     table.add_column("cost", width=6, justify="right", no_wrap=True)
@@ -157,7 +164,7 @@ def _table(found: Found) -> Table:
             Text("" if line.seconds is None else f"{line.seconds:.1f} s"),
             Text("" if line.cost is None else rupiah(line.cost)),
         )
-    table.caption = f"{rupiah(cost)} would have been spent on questions, at a guessed price an SMS."
+    table.caption = f"{rupiah(cost)} would have been spent, at a guessed price an SMS."
     table.caption_justify = "left"
     return table
 
@@ -166,32 +173,53 @@ def lines(found: Found) -> Iterator[Line]:
     """The rows: the program's questions, the office's, the phone's, then what was given to nobody."""
     for question in PROGRAM:
         yield from _of_question(found, question, question.asker)
-    rows = FILE.splitlines()
-    for question in BATCH:
-        places = [number for number, row in enumerate(rows, start=1) if row.endswith(f";{question.number}")]
-        yield from _of_question(found, question, f"office, row {' + '.join(map(str, places))}")
-    answered = found.results.splitlines()
-    error = answered[BROKEN_ROW - 1].split(";", 12)[-1].strip('"') if len(answered) >= BROKEN_ROW else ""
-    yield Line(
-        f"office, row {BROKEN_ROW}", "nothing", "", "", "", f"rejected: {_short(error, 80)}", None, None
-    )
-    got = " / ".join(text for _, text in found.inbox) or "nothing"
-    yield Line("phone", PHONE_TEXT, found.asked_at, got, "", "one SMS back to the phone", None, None)
+    yield from _of_office(found)
     yield from _of_question(found, PHONE, "for the phone")
-    unmatched = [message for message in found.messages if message["state"] == "unmatched"]
-    for message in sorted(unmatched, key=lambda message: str(message["received_at"])):
-        again = message is not unmatched[-1] and message["text"] == ADVERTISEMENT
-        evidence = f"none: {message['reason']}"
-        yield Line(
-            "nobody",
-            "nothing",
-            "",
-            f"{_short(message['text'] or '')} (from {message['sender']})",
-            f"{evidence} (double)" if again else evidence,
-            "given to nobody",
-            None,
-            None,
-        )
+    yield _of_phone(found)
+    seen: set[str] = set()
+    for message in sorted(found.messages, key=lambda message: str(message["received_at"])):
+        if message["state"] == "unmatched":
+            text = message["text"] or ""
+            evidence = f"none: {_spaced(message['reason'])}" + (", double" if text in seen else "")
+            seen.add(text)
+            reply = f"{_short(text)} (from {message['sender']})"
+            yield Line("nobody", "nothing", "", reply, evidence, "given to nobody", None, None)
+
+
+def _of_office(found: Found) -> Iterator[Line]:
+    answered = list(csv.reader(io.StringIO(found.results), delimiter=";"))
+    for number, cells in enumerate(csv.reader(io.StringIO(FILE), delimiter=";"), start=1):
+        question = next((q for q in BATCH if q.number == cells[2]), None)
+        if question is not None and number != SECOND_ROW:
+            second = f", {SECOND_ROW}" if number == FIRST_ROW else ""
+            yield from _of_question(found, question, f"office, row {number}{second}")
+        elif number == BROKEN_ROW:
+            error = answered[number - 1][-1] if len(answered) >= number else "the file did not come back"
+            yield Line(
+                f"office, row {number}",
+                "nothing",
+                "",
+                "",
+                "",
+                f"rejected: {error.partition(' (')[0]}",
+                None,
+                None,
+            )
+
+
+def _of_phone(found: Found) -> Line:
+    asked = [entry.at for entry in found.ledger if entry.text == PHONE_TEXT]
+    sent = [entry.at for entry in found.ledger if (entry.kind, entry.address) == ("submitted", found.person)]
+    return Line(
+        "phone",
+        PHONE_TEXT,
+        found.asked_at,
+        " / ".join(text for _, text in found.inbox) or "none",
+        "as above",
+        f"{len(found.inbox)} SMS back to {found.person}",
+        (sent[0] - asked[0]).total_seconds() if asked and sent else None,
+        PHONE_PRICE * len(sent),
+    )
 
 
 def _of_question(found: Found, question: Question, asker: str) -> Iterator[Line]:
@@ -216,19 +244,16 @@ def _of_question(found: Found, question: Question, asker: str) -> Iterator[Line]
     yield replace(line, reply=_short(decisive[0])) if decisive else line
     for role, text in roles:
         if role != Role.ANSWER:
-            yield Line("", "", "", _short(text), role, "the first one holds", None, None)
+            said = "the same again" if role == Role.DOUBLE else _short(text)
+            yield Line("", "", "", said, role, "", None, None)
 
 
 def _record(check: Mapping[str, Any]) -> str:
     if check["state"] != State.ANSWERED:
-        return str(check["state"])
+        return _spaced(check["state"])
     record: Mapping[str, Any] = check["record"] or {}
     if not record:
-        return (
-            f"{check['outcome']}, the text is kept"
-            if check["outcome"] == "unrecognised"
-            else check["outcome"]
-        )
+        return _spaced(check["outcome"]) + (", text kept" if check["outcome"] == Outcome.UNRECOGNISED else "")
     said = [rupiah(record["balance"])] if "balance" in record else []
     said += [f"{card['kpj']}: {rupiah(card['balance'])}" for card in record.get("cards", ())]
     said += [str(record[name]) for name in ("status_text",) if name in record]
@@ -238,8 +263,14 @@ def _record(check: Mapping[str, Any]) -> str:
     return ", ".join(said)
 
 
+def _spaced(word: object) -> str:
+    return str(word).replace("_", " ")
+
+
 def _short(text: str, most: int = LONGEST_TEXT) -> str:
-    return text if len(text) <= most else f"{text[:most].rstrip()} … ({len(text)} characters)"
+    if len(text) <= most:
+        return text
+    return textwrap.shorten(text, most, placeholder=f" … ({len(text)} characters)")
 
 
 def _seconds(begin: str | None, end: str | None) -> float | None:
