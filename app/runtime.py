@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -358,6 +359,12 @@ def serve(
         )
     )
 
+    def end(_number: int, _frame: object) -> None:
+        server.should_exit = True
+
+    # uvicorn raises the signal that ended it once more: without these handlers the lanes would never be stopped.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     runtime.start()
     try:
         if started is not None:

@@ -400,15 +400,16 @@ class LaneWorker:
                         inbox.add_foreign(tx, row.id, sim_id=place.sim_id, lane=place.lane, now=now)
             return kept
 
-        kept = self._store.write(keep)
+        kept = self._reception.take_in(place, keep, now)
         self._removed = self._removed[len(removed) :]
         if whole:
             session.whole_at = now
         if counted:
             session.counts_at = now
             session.deadline = self._store.read(lambda tx: replies.next_deadline(tx, place.sim_id))
-        if found or whole:
-            self._reception.decide_all(place, now)
+        if whole:
+            self._reception.decide_left(place, now)
+        if found:
             self._try_at = None
         for row, stored in zip(kept, found, strict=True):
             if session.modem.forget(stored):

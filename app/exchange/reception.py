@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import structlog
 
 from app.domain.attribution import Candidate, Decision, decide, hold_after
+from app.domain.errors import Unavailable
 from app.domain.reading import Reading, read
 from app.domain.services import Catalogue, Service
 from app.domain.states import Outcome, Role, State
@@ -62,25 +63,33 @@ class Reception:
         self._desk = desk
         self._stuck: set[str] = set()
 
-    def decide_all(self, place: Place, now: datetime) -> int:
-        """Decide every kept TPDU of this SIM that nobody decided yet, in the order of arrival; how many."""
-        waiting = self._store.read(lambda tx: inbox.undecided(tx, place.sim_id))
-        waiting = [row for row in waiting if row[0] not in self._stuck]
-        if not waiting:
-            return 0
+    def take_in(
+        self, place: Place, keep: Callable[[Tx], list[inbox.Kept]], now: datetime
+    ) -> list[inbox.Kept]:
+        """Keep raw TPDUs and decide the new ones in the same commit; where deciding fails they are kept all the same."""
 
-        def together(tx: Tx) -> None:
-            lanes.lock(tx, place.lane, place.fence)
-            for tpdu_id, pdu, received_at in waiting:
-                self._decide(tx, place, tpdu_id, pdu, received_at, now)
+        def both(tx: Tx) -> list[inbox.Kept]:
+            kept = keep(tx)
+            for row in kept:
+                if row.id not in self._stuck:
+                    self._decide(tx, place, row.id, row.pdu, now, now)
+            return kept
 
         try:
-            self._store.write(together)
-        except (lanes.LaneLost, OSError):
+            return self._store.write(both)
+        except (lanes.LaneLost, Unavailable):
             raise
         except Exception:
-            for row in waiting:
-                self._alone(place, row, now)
+            kept = self._store.write(keep)
+            self.decide_left(place, now)
+            return kept
+
+    def decide_left(self, place: Place, now: datetime) -> int:
+        """Decide what was kept, by whichever process, and not decided: one by one, in the order of arrival; how many."""
+        waiting = self._store.read(lambda tx: inbox.undecided(tx, place.sim_id))
+        waiting = [row for row in waiting if row[0] not in self._stuck]
+        for row in waiting:
+            self._alone(place, row, now)
         return len(waiting)
 
     def _alone(self, place: Place, row: tuple[str, str, datetime], now: datetime) -> None:
@@ -90,7 +99,7 @@ class Reception:
 
         try:
             self._store.write(one)
-        except lanes.LaneLost:
+        except (lanes.LaneLost, Unavailable):
             raise
         except Exception:
             self._stuck.add(row[0])

@@ -32,7 +32,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from app.domain.errors import GatewayError, SettingsError, Unavailable
@@ -226,11 +226,10 @@ class Store:
 
     def _commit_group(self, conn: Connection, group: list[_Job]) -> None:
         group = [job for job in group if job.future.set_running_or_notify_cancel()]
-        if len(group) > 1 and not self._try_group(conn, group):
+        if not self._try_together(conn, group):
+            # Rare, so that the usual case needs no savepoint for each: whoever failed fails alone the second time.
             for job in group:
-                self._try_group(conn, [job])
-        elif len(group) == 1:
-            self._try_group(conn, group)
+                self._try_alone(conn, job)
         done = [job for job in group if job.error is None]
         if done:
             self._tell([job.tx for job in done if job.tx is not None])
@@ -240,38 +239,29 @@ class Store:
             else:
                 job.future.set_result(job.result)
 
-    def _try_group(self, conn: Connection, group: list[_Job]) -> bool:
-        """One commit for all; False if the database itself failed and there is more than one to try alone."""
-        alone = len(group) == 1
+    def _try_together(self, conn: Connection, group: list[_Job]) -> bool:
+        if len(group) < 2:
+            return False
         try:
             conn.begin()
             for job in group:
-                job.tx, job.result, job.error = Tx(conn, self.keys), None, None
-                if not alone:
-                    conn.exec_driver_sql("SAVEPOINT job")
-                try:
-                    job.result = job.fn(job.tx)
-                except Exception as error:
-                    if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
-                        raise
-                    if alone:
-                        raise
-                    job.error = error
-                    conn.exec_driver_sql("ROLLBACK TO job")
-                if not alone:
-                    conn.exec_driver_sql("RELEASE job")
+                job.tx = Tx(conn, self.keys)
+                job.result = job.fn(job.tx)
             conn.commit()
-            return True
+        except Exception:
+            conn.rollback()
+            return False
+        return True
+
+    def _try_alone(self, conn: Connection, job: _Job) -> None:
+        try:
+            conn.begin()
+            job.tx = Tx(conn, self.keys)
+            job.result = job.fn(job.tx)
+            conn.commit()
         except Exception as error:
             conn.rollback()
-            if alone:
-                group[0].error = _unwritable(error) if isinstance(error, OperationalError) else error
-                return True
-            if not isinstance(error, DBAPIError):
-                for job in group:
-                    job.error = error
-                return True
-            return False
+            job.error = _unwritable(error) if isinstance(error, OperationalError) else error
 
     def _tell(self, done: list[Tx]) -> None:
         if self._observer is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, or_, select, text
+from sqlalchemy import bindparam, func, insert, select, text, union
 
 from app.domain.states import Outcome, Role, State
 from app.store import tables as t
@@ -46,10 +46,15 @@ class Asked:
 
 # -- candidates ---------------------------------------------------------------------------------------------------
 
-_BY_HOLD = select(_s.id).where(
-    _s.sim_id == bindparam("sim"),
-    _s.conversation == bindparam("talk"),
-    or_(text("in_flight"), _s.held_until > bindparam("moment", type_=t.UtcTime())),
+_BY_HOLD = union(
+    select(_s.id).where(
+        _s.sim_id == bindparam("sim"), _s.conversation == bindparam("talk"), text("submissions.in_flight")
+    ),
+    select(_s.id).where(
+        _s.sim_id == bindparam("sim"),
+        _s.conversation == bindparam("talk"),
+        _s.held_until > bindparam("moment", type_=t.UtcTime()),
+    ),
 )
 _BY_SUBJECT = (
     select(_s.id)
