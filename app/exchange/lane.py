@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
 from app.domain.errors import GatewayError, Unavailable
 from app.domain.identifiers import normalise_address
-from app.domain.services import Catalogue, Service
+from app.domain.services import Catalogue
 from app.domain.states import LaneState
 from app.exchange.reception import Desk, Place, Reception, settle_report
 from app.store import inbox, lanes, phones, replies, submissions
@@ -61,14 +61,13 @@ class _Session:
 
     modem: Modem
     place: Place
-    operator: str | None
     foreign: bool
     state: LaneState = LaneState.INITIALIZING
     counts_at: datetime | None = None
     whole_at: datetime | None = None
     status_at: datetime | None = None
     deadline: datetime | None = None
-    left: dict[str, int] | None = None
+    left: dict[str, int] = field(default_factory=dict)
 
 
 class LaneWorker:
@@ -168,7 +167,7 @@ class LaneWorker:
         """One round: requests, what came in, deadlines, then at most one submission. When to be called next."""
         try:
             if self._session is None:
-                if self._retry_at is not None and now < self._retry_at:
+                if self._retry_at is not None and timedelta(0) < self._retry_at - now <= LONGEST_RETRY:
                     return self._retry_at
                 if not self._open(now):
                     return self._retry_at or now
@@ -238,7 +237,7 @@ class LaneWorker:
         except BaseException:
             modem.close()
             raise
-        self._session = _Session(modem, Place(self.name, fence, sim_id), status.operator, changed)
+        self._session = _Session(modem, Place(self.name, fence, sim_id), changed)
         self._retry_at, self._retry, self._reason = None, FIRST_RETRY, None
         self._removed.clear()
         self._unsure = None
@@ -298,6 +297,8 @@ class LaneWorker:
                 session.deadline = self._store.read(
                     lambda tx: replies.next_deadline(tx, session.place.sim_id)
                 )
+        if self._try_at is not None and self._try_at - now > IDLE:
+            self._try_at = None  # the clock was set back
         if self._woken.is_set():
             # Cleared before the claim looks: a wake during it leads to another look.
             self._woken.clear()
@@ -332,7 +333,6 @@ class LaneWorker:
         state = LaneState.REGISTERED if status.can_send else LaneState.SEARCHING
         reason = None if status.can_send else f"the network says: {status.registration}"
         session.state = state
-        session.operator = status.operator or session.operator
         self._show(
             session.place,
             now,
@@ -361,9 +361,8 @@ class LaneWorker:
                     found.append(stored)
             if self._counts_due(session, now):
                 counted = True
-                left = session.left or {}
                 for usage in session.modem.usage():
-                    if usage.used != left.get(usage.storage, 0) + sum(
+                    if usage.used != session.left.get(usage.storage, 0) + sum(
                         s.storage == usage.storage for s in found
                     ):
                         whole = True
@@ -411,13 +410,22 @@ class LaneWorker:
             self._reception.decide_left(place, now)
         if found:
             self._try_at = None
+        if whole:
+            session.left = {}
         for row, stored in zip(kept, found, strict=True):
-            if session.modem.forget(stored):
+            try:
+                gone = session.modem.forget(stored)
+            except ModemLost:
+                raise
+            except ModemError as error:
+                # What is stored already may stay: it must not keep the lane from working.
+                session.left[stored.storage] = session.left.get(stored.storage, 0) + 1
+                log.warning("a stored message cannot be removed", lane=self.name, reason=error.detail)
+                continue
+            if gone:
                 self._removed.append(row.id)
             elif row.slot is not None:
                 session.whole_at = None  # the slot holds something else by now: read everything again
-        if found:
-            session.left = {}
 
     def _orphans(self, session: _Session, now: datetime) -> None:
         """A +CMGS that came after its command was given up settles the uncertain submission of this session."""
@@ -432,7 +440,7 @@ class LaneWorker:
 
     # -- sending --------------------------------------------------------------------------------------------------
 
-    def _servable(self, session: _Session) -> list[submissions.Servable]:
+    def _servable(self) -> list[submissions.Servable]:
         return [
             submissions.Servable(
                 name=service.name,
@@ -465,9 +473,7 @@ class LaneWorker:
             if self._desk is not None:
                 claimed = phones.claim_answer(tx, place.lane, place.fence, place.sim_id, PHONE_PRICE, now)
             if claimed is None:
-                claimed = submissions.claim(
-                    tx, place.lane, place.fence, place.sim_id, self._servable(session), now
-                )
+                claimed = submissions.claim(tx, place.lane, place.fence, place.sim_id, self._servable(), now)
             if claimed is None:
                 return submissions.next_release(tx, place.sim_id, now)
             lanes.spend(tx, place.lane, budget.pace, now)
@@ -497,9 +503,9 @@ class LaneWorker:
         except NotSubmitted as error:
             now, no = self._clock(), error
             if no.code == "stood_down":
-                self._store.write(lambda tx: submissions.stood_down(tx, claimed, now=now, by=by, why=no.code))
+                self._settle(lambda tx: submissions.stood_down(tx, claimed, now=now, by=by, why=no.code))
             else:
-                self._store.write(
+                self._settle(
                     lambda tx: submissions.refused(
                         tx,
                         claimed,
@@ -514,7 +520,7 @@ class LaneWorker:
         except (MaybeSubmitted, ModemLost) as error:
             now, why = self._clock(), error.code
             self._unsure = (claimed.submission_id, claimed.question_id)
-            self._store.write(
+            self._settle(
                 lambda tx: submissions.maybe_sent(
                     tx, claimed.submission_id, claimed.question_id, now=now, by=by, why=why
                 )
@@ -533,7 +539,7 @@ class LaneWorker:
                     reported = inbox.Reported(claimed.submission_id, claimed.question_id, True)
                     settle_report(tx, reported, status, now)
 
-            self._store.write(sent)
+            self._settle(sent)
 
     def _answer_phone(self, session: _Session, answer: phones.DueAnswer, now: datetime) -> None:
         assert self._desk is not None
@@ -547,17 +553,26 @@ class LaneWorker:
             no, code = error, error.code
             if no.retryable or code == "stood_down":
                 at = self._clock()
-                self._store.write(lambda tx: phones.postpone_answer(tx, answer, at, no.code))
+                self._settle(lambda tx: phones.postpone_answer(tx, answer, at, no.code))
                 return
             state = "refused"
         except (MaybeSubmitted, ModemLost) as error:
             state, code = "uncertain", error.code
         at = self._clock()
-        self._store.write(
+        self._settle(
             lambda tx: phones.settle_answer(
                 tx, answer, at, state=state, text_sent=words, references=references, code=code
             )
         )
+
+    def _settle(self, fn: Callable[[Tx], None]) -> None:
+        """Write how a submission ended; with it the step is not hung any more."""
+
+        def both(tx: Tx) -> None:
+            fn(tx)
+            lanes.sending_ended(tx, self.name)
+
+        self._store.write(both)
 
     def _put_on_air(self, session: _Session, address: str, body: str, validity: timedelta) -> list[int]:
         try:
@@ -578,11 +593,3 @@ class LaneWorker:
 def services_owed(catalogue: Catalogue, owed: Sequence[str]) -> list[str]:
     """Names of services that are still owed answers and are in no file any more."""
     return [name for name in owed if name not in catalogue]
-
-
-def served_by(service: Service, operator: str | None) -> bool:
-    """True if a SIM of this operator may ask the service: its file names it, or names none, or the operator is unknown."""
-    if not service.operators or operator is None:
-        return True
-    spoken = operator.casefold().replace(" ", "")
-    return any(name.casefold() in spoken or spoken in name.casefold() for name in service.operators)

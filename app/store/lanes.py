@@ -24,7 +24,7 @@ from sqlalchemy import (
 from app.domain.errors import Invalid, NotFound
 from app.domain.states import LaneState
 from app.store import tables as t
-from app.store.engine import Tx, new_id
+from app.store.engine import Tx, change, new_id
 from app.store.questions import add_event
 from app.store.submissions import maybe_sent
 
@@ -270,15 +270,13 @@ def budget(tx: Tx, lane: str, fence: int, now: datetime) -> Budget:
 
 
 def spend(tx: Tx, lane: str, pace: timedelta, now: datetime) -> None:
-    """One message is about to go out: the pace counts from here."""
-    tx.execute(_SPEND, {"lane": lane, "last_sent_at": now, "next_send_at": now + pace})
+    """One message is about to go out: the pace counts from here, and so does the time after which the step is taken for hung."""
+    change(tx, t.lanes, lane, last_sent_at=now, next_send_at=now + pace, step_started_at=now)
 
 
-_SPEND = (
-    update(t.lanes)
-    .where(_l.name == bindparam("lane"))
-    .values(last_sent_at=bindparam("last_sent_at"), next_send_at=bindparam("next_send_at"))
-)
+def sending_ended(tx: Tx, lane: str) -> None:
+    """The modem gave its word, whatever it was: the step is not hung."""
+    change(tx, t.lanes, lane, step_started_at=None)
 
 
 def show(tx: Tx, lane: str, fence: int, now: datetime, **values: Any) -> None:
