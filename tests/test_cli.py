@@ -52,8 +52,8 @@ key_file = "key"
 [service.bpjstk-balance]
 settle = "1s"
 [service.bpjskes-status]
-timeout = "1s"
-late = "2s"
+timeout = "2s"
+late = "3s"
 settle = "1s"
 """
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import DBAPIError
 
+from app.domain.errors import Unavailable
 from app.store import tables as t
 from app.store.engine import Store, Tx
 
@@ -48,8 +48,8 @@ def faults(store: Store) -> list[str]:
     """What is broken in a SQLite file, a sentence each; PostgreSQL looks after itself."""
     try:
         return [] if not store.sqlite else store.read(_faults)
-    except DBAPIError as error:
-        return [f"the file is damaged: {error.orig}"]
+    except Unavailable as error:
+        return [f"the file is damaged: {error.__cause__}".split("\n", 1)[0]]
 
 
 def _faults(tx: Tx) -> list[str]:
