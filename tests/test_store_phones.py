@@ -176,6 +176,16 @@ def test_one_question_answers_every_phone_that_asked(store: Store, clock: HandCl
     assert {take_one(store, lane, clock).check_id for _ in range(2)} == {first.check_id, second.check_id}
 
 
+def test_a_phone_whose_check_is_cancelled_hears_so_though_others_still_want_it(
+    store: Store, clock: HandClock
+) -> None:
+    lane = open_lane(store, clock())
+    check = asking(store, lane, clock)
+    accept_one(store, clock())
+    store.write(lambda tx: questions.cancel(tx, check.check_id, now=clock(), by="key", client=None))
+    assert states(store) == [("due", "none")]
+
+
 def test_answers_go_out_by_the_sim_that_was_asked_oldest_first(store: Store, clock: HandClock) -> None:
     lane, other = open_lane(store, clock()), open_lane(store, clock(), "xl-2")
     asked = []

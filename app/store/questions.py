@@ -243,7 +243,6 @@ _c = t.checks.c
 _CHECKS_OF = select(_c.id, _c.batch_id, _c.origin).where(
     _c.question_id == bindparam("wanted_id"), _c.cancelled_at.is_(None)
 )
-_ADD_EVENT = insert(t.events)
 
 
 def move(
@@ -270,7 +269,7 @@ def move(
     if not may_move(origin, target):
         raise AssertionError(f"the table of moves has no {origin} -> {target}")
     change(tx, t.questions, question_id, state=target.value, **values)
-    tx.execute(
+    tx.put(
         ADD_MOVE,
         {
             "question": question_id,
@@ -320,17 +319,15 @@ def add_event(
     data: Mapping[str, Any] | None = None,
 ) -> None:
     """Write an event into this transaction; whoever reads the feed first numbers it."""
-    tx.execute(
-        _ADD_EVENT,
-        {
-            "id": new_id("evt", now),
-            "created_at": now,
-            "kind": kind,
-            "check_id": check_id,
-            "batch_id": batch_id,
-            "lane": lane,
-            "data": dict(data or {}),
-        },
+    tx.add(
+        t.events,
+        id=new_id("evt", now),
+        created_at=now,
+        kind=kind,
+        check_id=check_id,
+        batch_id=batch_id,
+        lane=lane,
+        data=dict(data or {}),
     )
 
 
@@ -359,8 +356,10 @@ def cancel(tx: Tx, check_id: str, *, now: datetime, by: str, client: str | None)
         )
     ).scalar_one()
     if others:
-        batch = tx.execute(select(_c.batch_id).where(_c.id == check_id)).scalar()
-        add_event(tx, "check.cancelled", now, check_id=check_id, batch_id=batch)
+        check = tx.execute(select(_c.batch_id, _c.origin).where(_c.id == check_id)).one()
+        add_event(tx, "check.cancelled", now, check_id=check_id, batch_id=check.batch_id)
+        if check.origin == "phone":
+            _phone_is_due(tx, check_id, State.QUEUED, State.CANCELLED, now)
     else:
         move(
             tx,
