@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -129,6 +130,11 @@ class Life(RuleBasedStateMachine):
 
     # -- lanes ----------------------------------------------------------------------------------------------------
 
+    @initialize()
+    def both_ports_open(self) -> None:
+        for name in SIMS:
+            self.a_port_opens(name, "prc_one")
+
     @rule(name=NAMES, process=st.sampled_from(["prc_one", "prc_two"]))
     def a_port_opens(self, name: str, process: str) -> None:
         """Also while another thread of the same process still believes it owns the lane."""
@@ -192,6 +198,14 @@ class Life(RuleBasedStateMachine):
     def an_orphaned_cmgs_comes(self, pick: int) -> None:
         claimed = self.unsure.pop(pick % len(self.unsure))
         mark_sent(self.store, claimed, self.now, reference=pick % 256)
+
+    @precondition(lambda self: self.places)
+    @rule(pick=PICK, number=NUMBERS, service=SERVICE)
+    def a_question_goes_out(self, pick: int, number: int, service: Any) -> None:
+        self.somebody_asks([number], service, 5, 0, timedelta(days=7))
+        self.a_lane_claims(pick)
+        if self.sending:
+            self.a_modem_says(len(self.sending) - 1, "sent")
 
     # -- what comes in --------------------------------------------------------------------------------------------
 
@@ -273,20 +287,24 @@ class Life(RuleBasedStateMachine):
         self.store.write(work)
 
     @precondition(lambda self: self.places)
-    @rule(pick=PICK)
-    def an_inbox_is_read(self, pick: int) -> None:
-        """What waited to its deadline while it was being read ends (design, section 4.1, rule 6)."""
+    @rule(pick=PICK, minutes=st.sampled_from([0, 1, 6, 6, 61]))
+    def an_inbox_is_read(self, pick: int, minutes: int) -> None:
+        """For so long, each minute; what waited to its deadline meanwhile ends (design, section 4.1, rule 6)."""
         lane = self.living(pick)
         if lane is None:
             return
 
         def work(tx: Tx) -> None:
             lanes.lock(tx, lane.name, lane.fence)
-            lanes.inbox_read(tx, lane.sim_id, self.now)
-            for due in replies.due(tx, lane.sim_id, self.now):
+            for minute in range(minutes + 1):
+                lanes.inbox_read(tx, lane.sim_id, self.now + timedelta(minutes=minute))
+            for due in replies.due(tx, lane.sim_id, self.now + timedelta(minutes=minutes)):
                 self.time_out(tx, due)
 
         self.store.write(work)
+        self.time_passes(timedelta(minutes=minutes))
+        if minutes > 60:
+            self.the_house_is_kept(absent=False)
 
     def time_out(self, tx: Tx, due: replies.Due) -> None:
         submissions.end_submission(tx, due.submission_id, ended="timeout", held_until=None)
