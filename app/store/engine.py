@@ -232,7 +232,12 @@ class Store:
                 self._try_alone(conn, job)
         done = [job for job in group if job.error is None]
         if done:
-            self._tell([job.tx for job in done if job.tx is not None])
+            try:
+                self._tell([job.tx for job in done if job.tx is not None])
+            except BaseException as error:
+                # Whoever is told must not end the writer: those who wait for the commit get to know instead.
+                for job in done:
+                    job.error = error
         for job in group:
             if job.error is not None:
                 job.future.set_exception(job.error)
