@@ -8,12 +8,13 @@ import hmac
 import os
 import secrets
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from app.domain.errors import SettingsError
+from app.domain.errors import GatewayError, SettingsError
 
 NONCE = 12  # octets, NIST SP 800-38D §5.2.1.1
 INDEX = 16  # octets kept of the HMAC-SHA256: 128 bits make a chance match impossible in practice
@@ -79,18 +80,27 @@ def load_keys(path: Path, *, may_make: bool) -> Keyring:
                 f"The sealing keys {path} are missing and the database already holds sealed data. "
                 "Put the keys file back (from your copy), or name it in [sealing] keys_file."
             ) from None
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = (
         HEAD + f'index = "{_b64(secrets.token_bytes(32))}"\n[keys]\n1 = "{_b64(AESGCM.generate_key(256))}"\n'
     )
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return _parse(path)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # another process was first: its keys hold
+            os.link(partial, path)
+    except OSError as error:
+        raise GatewayError(
+            "unreachable",
+            f"The sealing keys {path} cannot be made: {error.strerror}. Let this user write there, free space, "
+            "or name another file in [sealing] keys_file.",
+        ) from None
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     return _parse(path)
 
 
@@ -105,10 +115,13 @@ def _parse(path: Path) -> Keyring:
         raise SettingsError(
             f"The keys file {path} may not be read by this user: mend its owner (mode 0600)."
         ) from None
-    except (ValueError, KeyError, AttributeError) as error:
+    except OSError as error:
         raise SettingsError(
-            f"The keys file {path} is damaged ({error}). Put it back from your copy."
+            f"The keys file {path} cannot be read: {error.strerror}. Name the right file in [sealing] keys_file."
         ) from None
+    except (ValueError, KeyError, AttributeError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise SettingsError(f"The keys file {path} is damaged ({why}). Put it back from your copy.") from None
 
 
 def _b64(octets: bytes) -> str:
