@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import functools
 import os
 import queue
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,20 +22,19 @@ from sqlalchemy import (
     Connection,
     Engine,
     Table,
-    bindparam,
     create_engine,
     event,
     insert,
     make_url,
     select,
     text,
-    update,
 )
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from app.domain.errors import GatewayError, SettingsError, Unavailable
 from app.store import tables as t
+from app.store.prepared import changing, inserting, put
 from app.store.sealing import Keyring, load_keys
 
 T = TypeVar("T")
@@ -76,6 +74,14 @@ class Tx:
     def execute(self, statement: Any, values: Any = None) -> Any:
         return self.conn.execute(statement, values)
 
+    def put(self, statement: Any, values: Mapping[str, Any]) -> int:
+        """Run a writing statement that lives as long as the program; how many rows it touched."""
+        return put(self.conn, statement, values)
+
+    def add(self, table: Table, **values: Any) -> None:
+        """Insert one row."""
+        put(self.conn, inserting(table), values, tuple(values))
+
     def seal(self, column: str, text: str) -> bytes:
         return self.keys.seal(column, text)
 
@@ -90,22 +96,10 @@ class Tx:
         return self.conn.dialect.name == "postgresql"
 
 
-@functools.cache
-def _changing(table: Table, names: tuple[str, ...]) -> Any:
-    (key,) = table.primary_key.columns
-    return (
-        update(table)
-        .where(key == bindparam("row_key"))
-        .values({name: bindparam(f"new_{name}") for name in names})
-    )
-
-
 def change(tx: Tx, table: Table, row: str, **values: Any) -> bool:
-    """Set columns of one row by its key; True if it is there. The statement is built once for each set of columns."""
-    statement = _changing(table, tuple(values))
-    return bool(
-        tx.execute(statement, {"row_key": row, **{f"new_{name}": v for name, v in values.items()}}).rowcount
-    )
+    """Set columns of one row by its key; True if it is there."""
+    names = {f"new_{name}": value for name, value in values.items()}
+    return bool(tx.put(changing(table, tuple(values)), {"row_key": row, **names}))
 
 
 Listener = Callable[[Sequence[Tx]], None]
@@ -291,6 +285,7 @@ def _sqlite_engine(url: str, *, serving: bool, reading: bool) -> Engine:
         url,
         poolclass=QueuePool if reading else NullPool,
         connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS},
+        hide_parameters=True,  # values belong in no log line
         **({"pool_size": 8, "max_overflow": 56} if reading else {}),
     )
 
@@ -315,7 +310,7 @@ def _sqlite_engine(url: str, *, serving: bool, reading: bool) -> Engine:
 
 
 def _postgres_engine(url: str) -> Engine:
-    return create_engine(url, pool_size=24, max_overflow=48, pool_pre_ping=True)
+    return create_engine(url, pool_size=24, max_overflow=48, pool_pre_ping=True, hide_parameters=True)
 
 
 def database_path(url: str) -> Path | None:
@@ -345,7 +340,14 @@ class Served:
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(database.name + ".lock")
-        self._file = open(self._path, "a+")  # noqa: SIM115 held as long as the process serves
+        try:
+            self._file = open(self._path, "a+")  # noqa: SIM115 held as long as the process serves
+        except OSError as error:
+            raise GatewayError(
+                "unreachable",
+                f"{self._path} cannot be written: {error.strerror}. The gateway writes beside its database: "
+                "let this user write in that folder, or name another in database =.",
+            ) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -394,11 +396,23 @@ def open_store(
         raise GatewayError(
             "unreachable",
             f"The database {make_url(url).render_as_string(hide_password=True)} cannot be opened: {first_line(error)}. "
-            "Check the address, that the server runs, and that this user may write there.",
+            + _what_to_do(first_line(error), path),
         ) from error
     finally:
         engine.dispose()
     return Store(url, keys, serving=serving, observer=observer)
+
+
+def _what_to_do(said: str, path: Path | None) -> str:
+    if "malformed" in said or "not a database" in said:
+        return "The file is damaged, or is something else: put its last copy back, or name another in database =."
+    if "already exists" in said:
+        return "It holds another program's tables: name a database of the gateway's own in database =."
+    if "disk is full" in said:
+        return "Free space on its disk, then try again."
+    if path is not None:
+        return "Check the name in database =, and that this user may write in that folder."
+    return "Check the address, that the server runs, and that this user may write there."
 
 
 def _fingerprint(conn: Connection) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, bindparam, insert, select, text, update
+from sqlalchemy import and_, bindparam, select, text, update
 
 from app.domain.identifiers import normalise_address
 from app.domain.states import State
@@ -70,7 +70,6 @@ class MessageView:
 
 _IN_SLOT = select(_d.id, _d.raw_index).where(_d.sim_id == bindparam("sim"), _d.slot == bindparam("place"))
 _CLEAR = update(t.tpdus).where(_d.id == bindparam("wanted_id")).values(slot=None)
-_KEEP = insert(t.tpdus)
 
 
 def keep(
@@ -85,7 +84,7 @@ def keep(
     """Store raw PDUs as (slot, hex), after noting which were removed since. The same PDU in the slot it was read from, before its
     removal was confirmed, is the same one; anything else is new."""
     clear(tx, removed)
-    kept = []
+    kept, fresh = [], False
     for slot, pdu in found:
         index = tx.index("tpdu", pdu)
         if slot is not None:
@@ -96,27 +95,28 @@ def keep(
                 kept.append(Kept(same, slot, pdu))
                 continue
         tpdu_id = new_id("tpd", now)
-        tx.execute(
-            _KEEP,
-            {
-                "id": tpdu_id,
-                "created_at": now,
-                "sim_id": sim_id,
-                "lane": lane,
-                "slot": slot,
-                "raw_sealed": tx.seal("tpdus.raw", pdu),
-                "raw_index": index,
-                "received_at": now,
-            },
+        tx.add(
+            t.tpdus,
+            id=tpdu_id,
+            created_at=now,
+            sim_id=sim_id,
+            lane=lane,
+            slot=slot,
+            raw_sealed=tx.seal("tpdus.raw", pdu),
+            raw_index=index,
+            received_at=now,
         )
         kept.append(Kept(tpdu_id, slot, pdu))
+        fresh = True
+    if fresh:
+        change(tx, t.lanes, lane, last_heard_at=now)
     return kept
 
 
 def clear(tx: Tx, tpdu_ids: Sequence[str]) -> None:
     """They lie on the SIM no more."""
     for tpdu_id in tpdu_ids:
-        tx.execute(_CLEAR, {"wanted_id": tpdu_id})
+        tx.put(_CLEAR, {"wanted_id": tpdu_id})
 
 
 def only_in(tx: Tx, sim_id: str, slots: Sequence[str]) -> None:
@@ -166,7 +166,6 @@ _DECIDE = (
         message_id=bindparam("message"),
     )
 )
-_ADD_MESSAGE = insert(t.messages)
 
 
 def add_message(
@@ -187,25 +186,23 @@ def add_message(
     """A new message of this TPDU; with `concat` (reference, width, total, part) it waits as `partial` for the others."""
     message_id = new_id("msg", now)
     who = tx.index("address", normalise_address(sender))
-    tx.execute(
-        _ADD_MESSAGE,
-        {
-            "id": message_id,
-            "created_at": now,
-            "sim_id": sim_id,
-            "lane": lane,
-            "sender_sealed": tx.seal("messages.sender", sender),
-            "sender_index": who,
-            "text_sealed": tx.seal("messages.text", body),
-            "text_index": tx.index("text", body),
-            "parts": 1,
-            "parts_total": concat[2] if concat else 1,
-            "received_at": received_at,
-            "service_centre_time": stamp,
-            "state": "partial" if concat else state,
-            "reason": reason,
-            "candidates": 0,
-        },
+    tx.add(
+        t.messages,
+        id=message_id,
+        created_at=now,
+        sim_id=sim_id,
+        lane=lane,
+        sender_sealed=tx.seal("messages.sender", sender),
+        sender_index=who,
+        text_sealed=tx.seal("messages.text", body),
+        text_index=tx.index("text", body),
+        parts=1,
+        parts_total=concat[2] if concat else 1,
+        received_at=received_at,
+        service_centre_time=stamp,
+        state="partial" if concat else state,
+        reason=reason,
+        candidates=0,
     )
     _decide_tpdu(tx, tpdu_id, "deliver", who, stamp, message_id, now, concat)
     return message_id
@@ -248,7 +245,7 @@ def _decide_tpdu(
     now: datetime,
     concat: tuple[int, int, int, int] | None = None,
 ) -> None:
-    tx.execute(
+    tx.put(
         _DECIDE,
         {
             "wanted_id": tpdu_id,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, text, union
+from sqlalchemy import bindparam, func, select, text, union
 
 from app.domain.states import Outcome, Role, State
 from app.store import tables as t
@@ -153,7 +153,6 @@ def asked(
 
 # -- attributing --------------------------------------------------------------------------------------------------
 
-_ADD_ATTRIBUTION = insert(t.attributions)
 ANSWERABLE = frozenset(State) - {State.ANSWERED}
 
 
@@ -169,19 +168,17 @@ def attribute(
     why: str | None = None,
 ) -> None:
     """Write that this message belongs to this question, in a role, on what evidence."""
-    tx.execute(
-        _ADD_ATTRIBUTION,
-        {
-            "id": new_id("att", now),
-            "created_at": now,
-            "message_id": message_id,
-            "question_id": question_id,
-            "role": role.value,
-            "evidence": evidence,
-            "by": by,
-            "at": now,
-            "why": why,
-        },
+    tx.add(
+        t.attributions,
+        id=new_id("att", now),
+        created_at=now,
+        message_id=message_id,
+        question_id=question_id,
+        role=role.value,
+        evidence=evidence,
+        by=by,
+        at=now,
+        why=why,
     )
     set_message(tx, message_id, "attributed", candidates=1)
     tx.touched.add(question_id)

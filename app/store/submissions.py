@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, insert, or_, select, text, update
+from sqlalchemy import bindparam, or_, select, text, update
 
 from app.domain.errors import GatewayError
 from app.domain.identifiers import normalise_address
@@ -89,7 +89,6 @@ _TAKE = (
         attempts=_q.attempts + 1,
     )
 )
-_ADD_SUBMISSION = insert(t.submissions)
 
 
 def claim(
@@ -120,12 +119,12 @@ def claim(
         return None
     row, service = best
     deadline = now + service.timeout
-    taken = tx.execute(
+    taken = tx.put(
         _TAKE, {"wanted_id": row.id, "new_lane": lane, "new_fence": fence, "moment": now, "end": deadline}
-    ).rowcount
+    )
     if not taken:
         return None
-    tx.execute(
+    tx.put(
         ADD_MOVE,
         {
             "question": row.id,
@@ -143,27 +142,25 @@ def claim(
         body = service.text(json.loads(tx.unseal("questions.fields", row.fields_sealed)))
     except GatewayError as error:
         fault = error  # the service's file changed since this was asked: the lane refuses it, so that it blocks nobody
-    tx.execute(
-        _ADD_SUBMISSION,
-        {
-            "id": submission_id,
-            "created_at": now,
-            "kind": "question",
-            "question_id": row.id,
-            "sim_id": sim_id,
-            "conversation": service.conversation,
-            "lane": lane,
-            "fence": fence,
-            "address_sealed": tx.seal("submissions.address", service.address),
-            "address_index": tx.index("address", normalise_address(service.address)),
-            "text_sealed": tx.seal("submissions.text", body),
-            "parts": 1,
-            "state": "open",
-            "opened_at": now,
-            "in_flight": True,
-            "held_until": now + service.late,
-            "cost": service.price,
-        },
+    tx.add(
+        t.submissions,
+        id=submission_id,
+        created_at=now,
+        kind="question",
+        question_id=row.id,
+        sim_id=sim_id,
+        conversation=service.conversation,
+        lane=lane,
+        fence=fence,
+        address_sealed=tx.seal("submissions.address", service.address),
+        address_index=tx.index("address", normalise_address(service.address)),
+        text_sealed=tx.seal("submissions.text", body),
+        parts=1,
+        state="open",
+        opened_at=now,
+        in_flight=True,
+        held_until=now + service.late,
+        cost=service.price,
     )
     return Claimed(
         row.id, submission_id, service.name, service.address, body, fence, now, row.attempts + 1, fault
@@ -190,7 +187,7 @@ def _paid(tx: Tx, submission_id: str, question_id: str) -> bool:
     """
     before = tx.execute(_BEFORE, {"wanted_id": submission_id}).one()
     if before.state == "open":
-        tx.execute(_PAID, {"wanted_id": question_id, "price": before.cost})
+        tx.put(_PAID, {"wanted_id": question_id, "price": before.cost})
         tx.touched.add(question_id)
     return bool(before.in_flight)
 
@@ -200,9 +197,7 @@ def sent(
 ) -> None:
     """+CMGS came: the submission is sent and paid; the question waits for its reply, if none came before."""
     in_flight = _paid(tx, submission_id, question_id)
-    tx.execute(
-        _SENT, {"wanted_id": submission_id, "references": ",".join(map(str, references)), "moment": now}
-    )
+    tx.put(_SENT, {"wanted_id": submission_id, "references": ",".join(map(str, references)), "moment": now})
     if in_flight:
         move(tx, question_id, {State.SUBMITTING, State.UNCERTAIN}, State.AWAITING_REPLY, now=now, by=by)
 
@@ -283,7 +278,7 @@ _END_FLIGHTS = (
 
 def end_flights(tx: Tx, question_id: str, *, ended: str) -> None:
     """Its question ended: no submission of it is in flight any more; each holds its conversation as long as before."""
-    tx.execute(_END_FLIGHTS, {"question": question_id, "how": ended})
+    tx.put(_END_FLIGHTS, {"question": question_id, "how": ended})
 
 
 _ATTRIBUTED = (
