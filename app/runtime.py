@@ -55,7 +55,7 @@ def load_catalogue(settings: Settings) -> Catalogue:
 
 
 def simulated_settings(settings: Settings, count: int) -> Settings:
-    """The settings with `count` simulated lanes, without pace or caps, short durations, and a database of their own."""
+    """The settings with `count` simulated lanes, without pace or caps, and short durations."""
     added = tuple(
         LaneSettings(name=f"xl-{n}", port=f"simulated://xl-{n}", pace=timedelta(0), per_hour=0, per_day=0)
         for n in range(1, count + 1)
@@ -71,14 +71,9 @@ def simulated_settings(settings: Settings, count: int) -> Settings:
         )
         for service in load_catalogue(settings)
     }
-    update: dict[str, Any] = {"lanes": settings.lanes + added, "service": {**settings.service, **short}}
-    defaults = Settings.model_fields
-    if settings.database == defaults["database"].default and not settings.lanes:
-        update["database"] = "sqlite:///bpjs-sms-simulated.db"
-        update["sealing"] = settings.sealing.model_copy(
-            update={"keys_file": settings.sealing.keys_file.with_name("bpjs-sms-simulated.keys")}
-        )
-    return settings.model_copy(update=update)
+    return settings.model_copy(
+        update={"lanes": settings.lanes + added, "service": {**settings.service, **short}}
+    )
 
 
 class _Worker(Protocol):
@@ -339,9 +334,9 @@ def set_up_logs(settings: Settings) -> None:
 
 
 def serve(
-    settings: Settings, *, simulated: int = 0, started: Callable[[Runtime], None] | None = None
+    settings: Settings, *, simulated: int = 0, started: Callable[[Runtime, str], None] | None = None
 ) -> None:
-    """Run until SIGTERM or SIGINT. `started` is called once everything runs."""
+    """Run until SIGTERM or SIGINT. `started` is called once everything runs, with the URL it is served at."""
     set_up_logs(settings)
     listener = listen_on(settings)
     try:
@@ -367,13 +362,11 @@ def serve(
         signal.signal(number, end)
     runtime.start()
     try:
+        host, port = settings.server.host, listener.getsockname()[1]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         if started is not None:
-            started(runtime)
-        log.info(
-            "serving",
-            url=f"http://{settings.server.host}:{listener.getsockname()[1]}",
-            lanes=len(runtime.workers),
-        )
+            started(runtime, url)
+        log.info("serving", url=url, lanes=len(runtime.workers))
         server.run(sockets=[listener])
     finally:
         runtime.stop()

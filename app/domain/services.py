@@ -446,7 +446,8 @@ class Catalogue:
         for name in overrides:
             if name not in services:
                 raise SettingsError(
-                    f"[service.{name}]: there is no such service{nearest(name, list(services))}"
+                    f"[service.{name}]: there is no such service{nearest(name, list(services))}. "
+                    "Correct the name, or take that section out."
                 )
         return cls(list(services.values()))
 

@@ -95,7 +95,11 @@ def create_key(
             near = get_close_matches(scope, SCOPES, n=1)
             hint = f'did you mean "{near[0]}"?' if near else f"the scopes are {', '.join(SCOPES)}"
             faults.append(
-                {"field": "scopes", "code": "unknown_scope", "detail": f'there is no scope "{scope}": {hint}'}
+                {
+                    "field": "scopes",
+                    "code": "unknown_scope",
+                    "detail": f'there is no scope "{scope}" ({hint})',
+                }
             )
     if faults:
         raise Invalid(

@@ -16,7 +16,8 @@ from app.faces.cli.output import EXIT_STATUS, INPUT, INTERRUPTED, Session
 from app.faces.cli.services import services
 
 if TYPE_CHECKING:
-    from app.settings import Settings
+    from app.runtime import Runtime
+    from app.store.engine import Store
 
 TRIAL_KPJ = "99012345678"
 """A card that no province can have; the simulated service answers `found` for it."""
@@ -65,11 +66,14 @@ def serve(
     simulated: int = typer.Option(
         0, min=0, max=64, metavar="N", help="Add N simulated dongles, with simulated services behind them."
     ),
-    host: str | None = typer.Option(None, help="Where to serve HTTP, instead of [server] host."),
-    port: int | None = typer.Option(None, min=0, max=65535, help="Its port, instead of [server] port."),
-    with_key: bool = typer.Option(
-        False, "--with-key", help="Make a key first, and print it with a call to try."
+    host: str | None = typer.Option(None, help="Where to serve HTTP, instead of the settings' server.host."),
+    port: int | None = typer.Option(
+        None,
+        min=0,
+        max=65535,
+        help="Its port, instead of the settings' server.port; 0 takes any that is free.",
     ),
+    with_key: bool = typer.Option(False, "--with-key", help="Make a key, and print it with a call to try."),
 ) -> None:
     """Run the gateway: lanes, HTTP, and everything between."""
     session: Session = ctx.obj
@@ -81,11 +85,13 @@ def serve(
             '[[lanes]]\nname = "xl-1"\nport = "/dev/ttyUSB2"\n\n'
             "or try it without a dongle: bpjs-sms serve --simulated 2"
         )
-    if with_key:
-        _offer_key(session, settings)
     from app.runtime import serve as run_gateway
 
-    run_gateway(settings, simulated=simulated)
+    def started(runtime: Runtime, url: str) -> None:
+        if with_key:
+            _offer_key(session, runtime.store, url)
+
+    run_gateway(settings, simulated=simulated, started=started)
 
 
 @app.command()
@@ -190,12 +196,12 @@ def _usage(session: Session, error: typer.TyperException) -> int:
     return session.usage(error.format_message(), f"See `{command} --help`.")
 
 
-def _offer_key(session: Session, settings: Settings) -> None:
+def _offer_key(session: Session, store: Store, url: str) -> None:
     """Make the key `try-it`, ending earlier ones of that name, and print a call that works as printed."""
     from app.faces.cli.database import make_trial_key
 
-    secret = make_trial_key(settings)
-    url = f"http://{'127.0.0.1' if settings.server.host in ('0.0.0.0', '::') else settings.server.host}:{settings.server.port}"
+    secret = make_trial_key(store)
+    url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     curl = (
         f"curl -s {url}/v1/checks -H 'Authorization: Bearer {secret}' -H 'Content-Type: application/json' "
         f"""-H 'Prefer: wait=30' -d '{{"service": "bpjstk-balance", "fields": {{"kpj": "{TRIAL_KPJ}"}}}}'"""

@@ -150,7 +150,7 @@ def db_check(ctx: typer.Context) -> None:
     raise typer.Exit(FAULT if found else 0)
 
 
-def make_trial_key(settings: Settings) -> str:
+def make_trial_key(store: Store) -> str:
     """The secret of a new key that may do everything, named `try-it`; earlier ones of that name end."""
     from app.store.clients import create_key, list_keys, revoke_key
 
@@ -162,8 +162,7 @@ def make_trial_key(settings: Settings) -> str:
                 revoke_key(tx, view.id, now)
         return create_key(tx, name=TRIAL, scopes=["*"], now=now)[1]
 
-    with opened(settings) as store:
-        return store.write(replace)
+    return store.write(replace)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.domain.errors import Blame, GatewayError
+from app.domain.errors import Blame, GatewayError, SettingsError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,6 +93,11 @@ def problem_of(error: Exception) -> dict[str, Any]:
     }
     faults = getattr(error, "faults", ())
     return problem | ({"errors": [dict(fault) for fault in faults]} if faults else {})
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def legible(text: object) -> str:
@@ -180,7 +185,9 @@ class Session:
         if self.json:
             self.show_json(problem_of(error))
             return exit_status(error)
-        sentence = getattr(error, "detail", str(error))
+        sentence = str(getattr(error, "detail", error))
+        if not isinstance(error, SettingsError):  # those begin with the name of a file or a setting
+            sentence = _sentence(sentence)
         self._red(sentence)
         for fault in getattr(error, "faults", ()):
             if str(fault.get("detail", "")) in sentence:
@@ -191,11 +198,11 @@ class Session:
 
     def usage(self, message: str, hint: str) -> int:
         """Print what was wrong with the command as it was written."""
+        sentence = f"{_sentence(message)} {hint}"
         if self.json:
-            error = GatewayError("usage", f"{message} {hint}")
-            self.show_json(problem_of(error))
+            self.show_json(problem_of(GatewayError("usage", sentence)))
         else:
-            self._red(f"{message} {hint}")
+            self._red(sentence)
         return INPUT
 
     def crash(self, error: Exception) -> int:
