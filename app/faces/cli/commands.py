@@ -58,6 +58,8 @@ def _root(
             session.show_json({"version": number})
         session.say(f"bpjs-sms {number}")
         raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        ctx.fail("There is no command.")
 
 
 @app.command()
@@ -190,8 +192,7 @@ def hoist(arguments: Sequence[str]) -> list[str]:
 def _usage(session: Session, error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "bpjs-sms"
-    if type(error).__name__ == "NoArgsIsHelpError" and not session.json:
-        session.note(error.format_message())
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help was shown
         return INPUT
     return session.usage(error.format_message(), f"See `{command} --help`.")
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 TRIAL = "try-it"
 """The key's name that `serve --with-key` makes."""
 
-keys = typer.Typer(help="The keys with which programs may call the gateway.", no_args_is_help=True)
-db = typer.Typer(help="The database.", no_args_is_help=True)
+keys = typer.Typer(help="The keys with which programs may call the gateway.")
+db = typer.Typer(help="The database.")
 
 
 @keys.command("create")

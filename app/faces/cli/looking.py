@@ -9,7 +9,7 @@ import typer
 
 from app.faces.cli.output import Session
 
-phone = typer.Typer(help="Who may text the gateway's SIMs.", no_args_is_help=True)
+phone = typer.Typer(help="Who may text the gateway's SIMs.")
 
 
 def lanes(ctx: typer.Context) -> None:
