@@ -9,6 +9,7 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -341,7 +342,7 @@ class Served:
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(database.name + ".lock")
         try:
-            self._file = open(self._path, "a+")  # noqa: SIM115 held as long as the process serves
+            self._file = open(self._path, "ab+", buffering=0)  # noqa: SIM115 held as long as the process serves
         except OSError as error:
             raise GatewayError(
                 "unreachable",
@@ -352,18 +353,19 @@ class Served:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.seek(0)
-            holder = self._file.read().strip() or "another process"
+            holder = self._file.read().decode(errors="replace").strip() or "another process"
             self._file.close()
             raise GatewayError(
                 "served",
                 f"The database {database} is served already by {holder}. Stop that one, or give this one another database.",
             ) from None
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()}")
-        self._file.flush()
+        with suppress(OSError):  # on a full disk the lock holds all the same, without a name
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()}".encode())
 
     def release(self) -> None:
-        self._file.truncate(0)
+        with suppress(OSError):
+            self._file.truncate(0)
         self._file.close()
 
 
