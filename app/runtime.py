@@ -35,6 +35,7 @@ from modem.simulated import Ticker, attach, detach
 
 RENEW = timedelta(seconds=2)  # a lease of 10 s is renewed every 2 s (design, section 4.2)
 MARGIN = timedelta(seconds=3)  # of the lease must be left before a byte goes out
+UNWRITTEN = "the database could not be written for some seconds, so nothing is sent: see the log"
 STOP_SECONDS = 10.0  # for the threads to end; a +CMGS under way is left to the journal
 SHORT = ServiceOverride(
     timeout=timedelta(seconds=20), late=timedelta(seconds=60), settle=timedelta(seconds=2)
@@ -234,6 +235,8 @@ class Runtime:
 
     def ready(self) -> list[tuple[str, bool, str]]:
         """Each lane: its name, whether it can send, a sentence."""
+        if not self.lease.ok():
+            return [(worker.name, False, UNWRITTEN) for worker in self.workers]
         return [(worker.name, *worker.ready) for worker in self.workers]
 
     def stop(self) -> None:
