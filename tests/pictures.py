@@ -27,14 +27,14 @@ WIDTH = 120  # columns of the demo's picture: the widest that it prints
 COMES_OUT = {
     "not_found": "`answered`, `not_found`",
     "unknown": "`answered`, `unrecognised`",
-    "late": "`no_reply`, then `answered`, `found`, `late: true`",
+    "late": "`no_reply` → `answered`, `found`, `late: true`",
     "silent": "`no_reply`",
     "several": "`answered`, `found`",
     "doubled": "`answered`, `found`; `double`",
     "garbled": "`answered`, `unrecognised`",
     "no_card": "`answered`, `found`; `sole`",
     "busy": "`answered`, `unavailable`",
-    "interim": "`interim`, then `answered`, `found`",
+    "interim": "`interim` → `answered`, `found`",
 }
 """The state and the outcome that each simulated card brings about, and its role or evidence where that is the point."""
 
