@@ -207,8 +207,8 @@ class LaneWorker:
         """Open the port, then take the lane: who has the port owns the row. False: `_retry_at` says when again."""
         settings = self._setup.port
         pin = settings.pin
-        if pin is not None:
-            settings.may_offer_pin = self._store.write(lambda tx: lanes.offered_pin(tx, self.name, pin))
+        marked = pin is not None and self._store.write(lambda tx: lanes.offered_pin(tx, self.name, pin))
+        settings.may_offer_pin = marked
         modem = self._open_modem(settings)
         try:
             identity = modem.open()
@@ -226,12 +226,14 @@ class LaneWorker:
             )
         except SimLocked as error:
             modem.close()
-            if pin is not None and not error.pin_was_offered:
+            if marked and not error.pin_was_offered:
                 self._store.write(lambda tx: lanes.pin_was_right(tx, self.name))
             self._unopened(now, error.detail, state=LaneState.LOCKED)
             return False
         except ModemError as error:
             modem.close()
+            if marked:  # it was not offered, or it was taken and something else failed
+                self._store.write(lambda tx: lanes.pin_was_right(tx, self.name))
             self._unopened(now, error.detail, grow=error.code not in ("port_missing", "port_busy"))
             return False
         except BaseException:
