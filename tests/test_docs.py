@@ -268,6 +268,21 @@ def test_no_page_speaks_of_one_machine_or_one_writer(page: Path) -> None:
         assert max(map(len, text.splitlines())) < 300
 
 
+def test_the_walks_name_what_there_is() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    walks = page[page.index("## Two walks") : page.index("## Who owns what")]
+    sources = [
+        file.read_text("utf-8") for folder in ("app", "modem") for file in (ROOT / folder).rglob("*.py")
+    ]
+    defined = set(re.findall(r"(?m)^\s*(?:async def|def|class) (\w+)", "\n".join(sources)))
+    places = [place for row in rows(walks)[2:] for place in re.findall(r"`([^`]+)`", row[1])]
+    files = [place for place in places if "/" in place]
+    names = {part for place in places if "/" not in place for part in place.split(".")} - {"questions"}
+    assert len(files) > 10
+    assert all((ROOT / place).exists() or (ROOT / "app" / place).exists() for place in files)
+    assert names - defined == set()
+
+
 def test_make_targets_named_in_the_pages_exist() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"(?m)^([a-z]+):.*##", makefile))
