@@ -497,6 +497,7 @@ class SerialModem:
 
     def hinted(self) -> set[tuple[str, int]]:
         with self._session.changed:
+            self._session.check()
             hints, self._hints = self._hints, set()
             return hints
 
