@@ -71,7 +71,7 @@ class Reception:
         def both(tx: Tx) -> list[inbox.Kept]:
             kept = keep(tx)
             for row in kept:
-                if row.id not in self._stuck:
+                if row.new:
                     self._decide(tx, place, row.id, row.pdu, now, now)
             return kept
 
@@ -95,7 +95,8 @@ class Reception:
     def _alone(self, place: Place, row: tuple[str, str, datetime], now: datetime) -> None:
         def one(tx: Tx) -> None:
             lanes.lock(tx, place.lane, place.fence)
-            self._decide(tx, place, *row, now)
+            if inbox.is_undecided(tx, row[0]):
+                self._decide(tx, place, *row, now)
 
         try:
             self._store.write(one)
@@ -108,8 +109,6 @@ class Reception:
     def _decide(
         self, tx: Tx, place: Place, tpdu_id: str, pdu: str, received_at: datetime, now: datetime
     ) -> None:
-        if not inbox.is_undecided(tx, tpdu_id):
-            return
         try:
             found = decode(pdu)
         except PduError as error:
@@ -353,7 +352,7 @@ class Reception:
         if service and not row.roles and row.attempts <= service.timing.ask_again:
             move(
                 tx, row.question_id, on_air, State.QUEUED, now=now, by="gateway", why="no reply: asked again",
-                not_before=row.opened_at + service.timing.late, lane=None, deadline=None,
+                not_before=row.held_until or now, lane=None, deadline=None,
             )  # fmt: skip
             return
         move(
@@ -372,8 +371,10 @@ class Reception:
         ended: Literal["note", "no_reply"],
         now: datetime,
     ) -> None:
-        """A service whose file is gone keeps its hold as it was."""
-        until = now + hold_after(ended, service, opened_at=row.opened_at, now=now) if service else None
+        """The hold until `late` is kept as it is: every gap in reading has moved it. So it is where a service's file is gone."""
+        until = None
+        if service is not None and (ended == "note" or service.echo == "always"):
+            until = now + hold_after(ended, service, opened_at=row.opened_at, now=now)
         end_submission(
             tx, row.submission_id, ended="note" if ended == "note" else "timeout", held_until=until
         )

@@ -252,13 +252,14 @@ class Due:
     question_id: str
     submission_id: str
     service: str
+    held_until: datetime | None
     opened_at: datetime
     attempts: int
     roles: frozenset[str]
 
 
 _DUE = (
-    select(_q.id, _q.service, _q.attempts, _s.id.label("submission_id"), _s.opened_at)
+    select(_q.id, _q.service, _q.attempts, _s.id.label("submission_id"), _s.opened_at, _s.held_until)
     .join_from(t.submissions, t.questions, _s.question_id == _q.id)
     .where(
         _s.sim_id == bindparam("sim"),
@@ -286,7 +287,9 @@ def due(tx: Tx, sim_id: str, read_at: datetime) -> list[Due]:
             select(_a.role).where(_a.question_id == row.id, _a.detached_at.is_(None))
         ).scalars()
         found.append(
-            Due(row.id, row.submission_id, row.service, row.opened_at, row.attempts, frozenset(roles))
+            Due(
+                row.id, row.submission_id, row.service, row.held_until, row.opened_at, row.attempts, frozenset(roles)
+            )
         )
     return found
 
