@@ -52,6 +52,7 @@ T = TypeVar("T")
 
 SIMS = {"xl-1": "8999 one", "xl-2": "8999 two"}
 ON_THE_AIR = {State.UNCERTAIN, State.AWAITING_REPLY}
+SAID_BY = {"submitting": {"open"}, "uncertain": {"uncertain"}, "awaiting_reply": {"sent", "delivered"}}
 ASK_AGAIN = 1
 PICK = st.integers(0, 1000)
 NUMBERS = st.integers(1, 2)
@@ -211,6 +212,20 @@ class Life(RuleBasedStateMachine):
         self.a_lane_claims(pick)
         if self.sending:
             self.a_modem_says(len(self.sending) - 1, "sent")
+
+    @precondition(lambda self: self.places)
+    @rule(pick=PICK, number=NUMBERS, word=st.sampled_from(["sent", "unsure"]))
+    def a_question_is_asked_again(self, pick: int, number: int, word: str) -> None:
+        """By this lane or by the other, an hour after the first time came to nothing; its end is still to come."""
+        before = len(self.sending)
+        self.an_inbox_is_read(pick, 0)
+        self.somebody_asks([number], BALANCE, 0, 0, timedelta(days=7))
+        self.a_lane_claims(pick)
+        if len(self.sending) > before:
+            self.a_modem_says(len(self.sending) - 1, word)
+            self.an_inbox_is_read(pick, 6)
+            self.an_inbox_is_read(pick, 61)
+            self.a_lane_claims(pick // 2)
 
     # -- what comes in --------------------------------------------------------------------------------------------
 
@@ -454,6 +469,7 @@ def _somebody_ends_it(question: Any, flights: list[Any]) -> None:
     if question.state in ON_AIR:
         assert question.deadline is not None
         assert len(flying) == 1
+        assert flying[0].state in SAID_BY[question.state]
     else:
         assert flying == []
     assert question.expires is not None
