@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -396,9 +396,10 @@ class LaneWorker:
             if counted:
                 lanes.inbox_read(tx, place.sim_id, now)
             if foreign:
-                for row, stored in zip(kept, found, strict=True):
+                for n, (row, stored) in enumerate(zip(kept, found, strict=True)):
                     if stored.storage == "ME" and inbox.is_undecided(tx, row.id):
                         inbox.add_foreign(tx, row.id, sim_id=place.sim_id, lane=place.lane, now=now)
+                        kept[n] = replace(row, new=False)  # it is decided with this
             return kept
 
         kept = self._reception.take_in(place, keep, now)
