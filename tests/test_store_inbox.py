@@ -325,7 +325,7 @@ def test_candidates_are_the_held_and_the_named_ones(store: Store, clock: HandClo
         return [one.question_id for one in candidates(store, lane, clock(), **more)]  # type: ignore[arg-type]
 
     assert found() == [held.question_id]
-    assert found(card=1) == [done.question_id, held.question_id]
+    assert found(card=1) == [done.question_id], "a text that names an asked card is about no other"
     assert found(card=3) == [held.question_id]
     assert found(any_card=True) == [done.question_id, held.question_id]
     assert found(body="first") == [done.question_id, held.question_id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,6 +33,7 @@ class Kept:
     id: str
     slot: str | None
     pdu: str
+    new: bool = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def keep(
             same = next((row.id for row in known if row.raw_index == index), None)
             clear(tx, [row.id for row in known if row.id != same])
             if same is not None:
-                kept.append(Kept(same, slot, pdu))
+                kept.append(Kept(same, slot, pdu, False))
                 continue
         tpdu_id = new_id("tpd", now)
         tx.add(
@@ -106,7 +107,7 @@ def keep(
             raw_index=index,
             received_at=now,
         )
-        kept.append(Kept(tpdu_id, slot, pdu))
+        kept.append(Kept(tpdu_id, slot, pdu, True))
         fresh = True
     if fresh:
         change(tx, t.lanes, lane, last_heard_at=now)

@@ -63,6 +63,7 @@ _BY_SUBJECT = (
         _q.subject_index.in_(bindparam("subjects", expanding=True)),
         _s.sim_id == bindparam("sim"),
         _s.conversation == bindparam("talk"),
+        _s.opened_at > bindparam("since", type_=t.UtcTime()),
     )
 )
 _BY_TEXT = (
@@ -78,7 +79,11 @@ _BY_TEXT = (
         _s.conversation == bindparam("talk"),
     )
 )
-_ALL = select(_s.id).where(_s.sim_id == bindparam("sim"), _s.conversation == bindparam("talk"))
+_ALL = select(_s.id).where(
+    _s.sim_id == bindparam("sim"),
+    _s.conversation == bindparam("talk"),
+    _s.opened_at > bindparam("since", type_=t.UtcTime()),
+)
 _ASKED = (
     select(
         _s.id, _s.question_id, _s.opened_at, _s.in_flight, _s.held_until,
@@ -115,17 +120,22 @@ def asked(
     body: str,
     now: datetime,
 ) -> list[Asked]:
-    """The submissions of the last 24 hours on this SIM and conversation that can matter to a text: those that hold, those about a
-    card (kind, number) that it names (`any_subject`: about any card), those that the same text answered within the hour."""
+    """The submissions of the last 24 hours on this SIM and conversation that can matter to a text: those about a card (kind, number)
+    that it names (`any_subject`: about any card); if there is none, those that hold, and those it answered within the hour."""
     place = {"sim": sim_id, "talk": conversation}
-    ids = {row.id for row in tx.execute(_BY_HOLD, {**place, "moment": now})}
+    ids: set[str] = set()
     if any_subject:
-        ids |= {row.id for row in tx.execute(_ALL.where(_s.opened_at > now - WINDOW), place)}
+        ids = {row.id for row in tx.execute(_ALL, {**place, "since": now - WINDOW})}
     elif subjects:
         wanted = [tx.index(f"subject {kind}", number) for kind, number in subjects]
-        ids |= {row.id for row in tx.execute(_BY_SUBJECT, {**place, "subjects": wanted})}
-    same = {**place, "body": tx.index("text", body), "since": now - SAME_TEXT}
-    ids |= {row.id for row in tx.execute(_BY_TEXT, same)}
+        ids = {
+            row.id for row in tx.execute(_BY_SUBJECT, {**place, "subjects": wanted, "since": now - WINDOW})
+        }
+    if any_subject or not ids:
+        # A text that names a card that was asked about is about no other.
+        ids |= {row.id for row in tx.execute(_BY_HOLD, {**place, "moment": now})}
+        same = {**place, "body": tx.index("text", body), "since": now - SAME_TEXT}
+        ids |= {row.id for row in tx.execute(_BY_TEXT, same)}
     if not ids:
         return []
     found = []
@@ -288,7 +298,13 @@ def due(tx: Tx, sim_id: str, read_at: datetime) -> list[Due]:
         ).scalars()
         found.append(
             Due(
-                row.id, row.submission_id, row.service, row.held_until, row.opened_at, row.attempts, frozenset(roles)
+                row.id,
+                row.submission_id,
+                row.service,
+                row.held_until,
+                row.opened_at,
+                row.attempts,
+                frozenset(roles),
             )
         )
     return found

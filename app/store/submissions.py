@@ -98,23 +98,22 @@ def claim(
 
     The caller has locked the lane's row and asked its budget. Once this commits, the match window is open.
     """
-    best: tuple[Any, Servable] | None = None
-    blocked: dict[str, bool] = {}
+    heads = []
     for service in services:
-        talk = service.conversation
-        if talk not in blocked:
-            blocked[talk] = (
-                tx.execute(_HELD, {"sim": sim_id, "talk": talk, "moment": now}).first() is not None
-            )
-        if blocked[talk]:
-            continue
         for head in _HEADS_LOCKED if tx.postgres else _HEADS:
             row = tx.execute(head, {"wanted_service": service.name, "sim": sim_id}).first()
-            if row and (
-                best is None
-                or (row.priority, row.rank, row.id) < (best[0].priority, best[0].rank, best[0].id)
-            ):
-                best = (row, service)
+            if row is not None:
+                heads.append(((row.priority, row.rank, row.id), row, service))
+    blocked: dict[str, bool] = {}
+    best: tuple[Any, Servable] | None = None
+    for _, row, service in sorted(heads, key=lambda found: found[0]):
+        talk = service.conversation
+        if talk not in blocked:
+            held = tx.execute(_HELD, {"sim": sim_id, "talk": talk, "moment": now})
+            blocked[talk] = held.first() is not None
+        if not blocked[talk]:
+            best = (row, service)
+            break
     if best is None:
         return None
     row, service = best
