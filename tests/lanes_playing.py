@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from app.domain.states import State, may_move
 from app.exchange.housekeeper import Housekeeper
 from app.exchange.lane import LaneSetup, LaneWorker
 from app.faces.phone import PhoneDesk
+from app.runtime import RENEW
 from app.simulation import balance_of, official_services
 from app.store import lanes, questions
 from app.store import tables as t
@@ -39,6 +40,7 @@ STATUS = "bpjskes-status"
 AFTER = timedelta(seconds=8)  # the played services answer so long after a question, except late cards
 LATE = timedelta(minutes=10)  # and late cards so long: after the timeout, before `late`
 HEARD = timedelta(seconds=2)  # at most so long, in real time, until the reader has seen an indication
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 AWAKE = timedelta(milliseconds=500)  # one try of AT, in real time
 ROUNDS = 40  # steps of one lane at one moment: more would be a lane that never rests
 
@@ -79,6 +81,7 @@ class Stage:
     process_id: str = ""
     may_send: Callable[[], bool] = lambda: True
     renews: bool = True
+    renewed_at: datetime = BEGINNING
     store: Store = field(init=False)
     workers: dict[str, LaneWorker] = field(default_factory=dict)
     modems: dict[str, SerialModem] = field(default_factory=dict)
@@ -167,7 +170,8 @@ class Stage:
         now = self.clock.now
         self.network.step(now)
         with suppress(Unavailable):  # as in the runtime: what cannot be written now is written later
-            if self.renews:
+            if self.renews and not timedelta(0) <= now - self.renewed_at < RENEW:
+                self.renewed_at = now
                 self.store.write(lambda tx: lanes.renew_lease(tx, self.process_id, now))
             self.housekeeper.step(now)
         due = [self.lane_turn(name) for name in self.workers]
@@ -299,7 +303,8 @@ class Stage:
         assert kept == delivered
 
 
-SHORT = {"timeout": timedelta(minutes=5), "late": timedelta(hours=1), "settle": timedelta(seconds=60)}
+SHORT = {"timeout": timedelta(seconds=30), "late": timedelta(seconds=90), "settle": timedelta(seconds=3)}
+"""Timing for what is played often."""
 
 
 def card(n: int, ending: int = 1) -> str:
