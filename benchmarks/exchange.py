@@ -17,8 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 import httpx
-
-COMMAND = [sys.executable, "-m", "app"]
+from kills import COMMAND, free_port
 
 
 def settings(folder: Path, lanes: int, port: int, database: str | None) -> None:
@@ -49,14 +48,6 @@ def wait_for(client: httpx.Client, path: str) -> None:
             pass
         time.sleep(0.05)
     raise RuntimeError(f"{path} did not come up")
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def measure(lanes: int, checks: int, database: str | None) -> dict[str, float]:
