@@ -216,6 +216,9 @@ class Runtime:
             now = utc_now()
             try:
                 due = worker.step(now)
+            except GatewayError as error:
+                log.error("a step failed", worker=type(worker).__name__, detail=error.detail)
+                due = now + timedelta(seconds=1)
             except Exception:
                 log.exception("a step failed", worker=type(worker).__name__)
                 due = now + timedelta(seconds=1)

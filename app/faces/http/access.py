@@ -26,6 +26,9 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD":  # RFC 9110 §9.3.2: as GET; the server leaves the body out
+            scope = {**scope, "method": "GET"}
         began = perf_counter()
         status = 0
 
@@ -53,7 +56,7 @@ class Access:
             route = scope.get("route")
             log.info(
                 "request",
-                method=scope["method"],
+                method=method,
                 route=getattr(route, "path", None),
                 status=status,
                 ms=round((perf_counter() - began) * 1000, 1),

@@ -39,6 +39,7 @@ ERRORS_SHOWN = 1000  # the rest is counted in `errors_total`, and stands in the 
 RECEIVED_TOGETHER = 2000  # rows a transaction while a file comes in (design, section 4)
 CANCELLED_AT_ONCE = 5  # chunks that the call itself cancels; the worker does the rest
 WRITTEN_TOGETHER = 65536  # bytes of results handed over at a time
+_SPLIT = "Split the file, or let the operator raise [server] max_batch."
 _CSV_TYPES = ("text/csv", "application/csv")
 
 
@@ -251,7 +252,7 @@ async def _file_of(request: Request, face: Face) -> tuple[bytes, str | None]:
     """The file and its name, from the body itself or from the `file` of a form."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in _CSV_TYPES:
-        return await read_body(request, face.settings.server.max_batch), None
+        return await read_body(request, face.settings.server.max_batch, _SPLIT), None
     if kind != "multipart/form-data":
         said = f'"{kind}"' if kind else "nothing"
         raise GatewayError(
@@ -259,7 +260,7 @@ async def _file_of(request: Request, face: Face) -> tuple[bytes, str | None]:
             f"Content-Type says {said}, but a batch is a CSV: send the file with Content-Type: text/csv "
             "(a spreadsheet saves one as CSV UTF-8).",
         )
-    body = await read_body(request, face.settings.server.max_batch)
+    body = await read_body(request, face.settings.server.max_batch, _SPLIT)
 
     async def whole() -> AsyncGenerator[bytes, None]:
         yield body

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -27,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.domain.durations import parse_duration
-from app.domain.errors import GatewayError, Invalid, NotFound
+from app.domain.errors import GatewayError, Invalid, NotFound, Unavailable
 from app.domain.services import Rendered, Service
 from app.domain.states import FINAL, Outcome, State
 from app.faces.http.face import Face, JsonResponse, face_of, faults_in, json_body, listed, read_json
@@ -157,7 +158,8 @@ async def create_check(request: Request, key: Annotated[KeyView, Depends(needs("
     if wait is not None:
         headers["Preference-Applied"] = f"wait={wait}"
         if check.state not in FINAL:
-            check = await face.waits.final(check.question_id, wait, _looker(face, check.id))
+            with suppress(Unavailable):  # it is accepted: that the database went away refuses nothing
+                check = await face.waits.final(check.question_id, wait, _looker(face, check.id))
         if check.state in FINAL:
             status = 200
     return JsonResponse(Views(face.catalogue, key).check(check), status_code=status, headers=headers)

@@ -59,25 +59,26 @@ def listed(items: list[dict[str, Any]], following: object) -> dict[str, Any]:
     return {"items": items, "next": following}
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, counted while it comes. GatewayError `too_large` beyond `limit` bytes."""
+_FEWER = "Send less; many cards go as a batch."
+
+
+async def read_body(request: Request, limit: int, instead: str) -> bytes:
+    """The body, counted while it comes. GatewayError `too_large` beyond `limit` bytes; `instead` says what to do then."""
     size = 0
     chunks: list[bytes] = []
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
-        raise _too_large(limit)
+        raise _too_large(limit, instead)
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise _too_large(limit)
+            raise _too_large(limit, instead)
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-def _too_large(limit: int) -> GatewayError:
-    return GatewayError(
-        "too_large", f"The body has more than {limit} bytes. Send less; many cards go as a batch."
-    )
+def _too_large(limit: int, instead: str) -> GatewayError:
+    return GatewayError("too_large", f"The body has more than {limit} bytes. {instead}")
 
 
 async def read_json(request: Request) -> bytes:
@@ -89,7 +90,7 @@ async def read_json(request: Request) -> bytes:
             "unsupported_type",
             f"The body is JSON, but Content-Type says {said}. Send Content-Type: application/json.",
         )
-    body = await read_body(request, face_of(request).settings.server.max_body)
+    body = await read_body(request, face_of(request).settings.server.max_body, _FEWER)
     if not body.strip():
         raise GatewayError("malformed", "The body is empty. Send a JSON object; /docs has examples.")
     return body

@@ -80,10 +80,11 @@ def unauthenticated(detail: str) -> GatewayError:
 
 def faults_of(errors: Iterable[Any], known: Sequence[str], *, skip: int = 0) -> list[dict[str, object]]:
     """pydantic's errors as `{"field", "code", "detail"}`; `known` are the members there are, `skip` drops the front of a path."""
-    return [_fault(error, known, tuple(error["loc"])[skip:]) for error in errors]
+    unquoted = "" if skip else ", without quotes in JSON"
+    return [_fault(error, known, tuple(error["loc"])[skip:], unquoted) for error in errors]
 
 
-def _fault(error: Any, known: Sequence[str], path: tuple[str | int, ...]) -> dict[str, object]:
+def _fault(error: Any, known: Sequence[str], path: tuple[str | int, ...], unquoted: str) -> dict[str, object]:
     field = ".".join(step for step in path if isinstance(step, str))  # without places in a list
     context = error.get("ctx", {})
     match error["type"]:
@@ -94,13 +95,15 @@ def _fault(error: Any, known: Sequence[str], path: tuple[str | int, ...]) -> dic
         case "string_type":
             code, detail = "not_text", f'"{field}" is text: write it in quotes'
         case "int_type" | "int_parsing" | "int_from_float":
-            code, detail = "not_a_number", f'"{field}" is a whole number, without quotes in JSON'
+            code, detail = "not_a_number", f'"{field}" is a whole number{unquoted}'
         case "bool_type" | "bool_parsing":
-            code, detail = "not_a_boolean", f'"{field}" is true or false, without quotes in JSON'
+            code, detail = "not_a_boolean", f'"{field}" is true or false{unquoted}'
         case "greater_than_equal":
             code, detail = "out_of_range", f'"{field}" is at least {context["ge"]}'
         case "less_than_equal":
             code, detail = "out_of_range", f'"{field}" is at most {context["le"]}'
+        case "timezone_aware" | "datetime_type" | "datetime_parsing" | "datetime_from_date_parsing":
+            code, detail = "not_a_time", f'"{field}" is a time with its zone, such as 2026-11-24T12:00:00Z'
         case "string_too_short":
             code, detail = "empty", f'"{field}" is empty: write something or leave it out'
         case "string_too_long":
