@@ -189,6 +189,8 @@ class Reception:
         """Put a part to its message: the message and its whole text once all are here, else None."""
         stamp, sender, part = deliver.service_centre_time, deliver.sender, concat[3]
         here = inbox.parts_here(tx, place.sim_id, sender, concat, stamp, now)
+        # References are used again soon: of several messages it may belong to, the one sent at about the same time.
+        here.sort(key=lambda row: _apart(row.service_centre_time, stamp))
         for message_id in dict.fromkeys(row.message_id for row in here):
             parts = {row.part: _part(row.pdu) for row in here if row.message_id == message_id}
             if parts.get(part, deliver).text != deliver.text:
@@ -405,6 +407,10 @@ def _candidate(row: replies.Asked, services: Mapping[str, Service]) -> Candidate
         answer_text=row.answer_text,
         outcome=row.outcome,
     )
+
+
+def _apart(one: datetime | None, other: datetime | None) -> timedelta:
+    return abs(one - other) if one is not None and other is not None else timedelta(0)
 
 
 def _part(pdu: str) -> Deliver:
