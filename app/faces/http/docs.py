@@ -23,6 +23,23 @@ PROBLEM = {
         "errors": {"type": "array", "items": {"type": "object"}},
     },
 }
+PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": {"type": "string", "examples": ["wait=30"]},
+    "description": "`wait=N`: answer once the check is final, after N seconds (at most 60) at the latest",
+}
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "a word of your own for this request: sent again with it, the request is done once",
+}
+HEADERS = (
+    ("/v1/checks", "post", [PREFER, IDEMPOTENCY_KEY]),
+    ("/v1/checks/{id}", "get", [PREFER]),
+    ("/v1/batches", "post", [IDEMPOTENCY_KEY]),
+)
 # Province 99 does not exist, so no such number is anybody's.
 SAMPLES = {kind: ("99" + "0123456789" * 2)[: length - 3] + "678" for kind, length in LENGTHS.items()} | {
     Kind.KPJ: "99012345678",
@@ -45,7 +62,10 @@ def describe(app: FastAPI, catalogue: Catalogue) -> None:
         document = generate()
         components = document.setdefault("components", {})
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        components.setdefault("schemas", {})["Problem"] = PROBLEM
+        schemas = components.setdefault("schemas", {})
+        schemas["Problem"] = PROBLEM
+        for unused in ("HTTPValidationError", "ValidationError"):  # every error is a problem
+            schemas.pop(unused, None)
         problem = {
             "description": "A problem (RFC 9457).",
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -55,6 +75,10 @@ def describe(app: FastAPI, catalogue: Catalogue) -> None:
                 call["security"] = [] if path.startswith(OPEN_PATHS) else [{"key": []}]
                 call["responses"].pop("422", None)
                 call["responses"]["default"] = problem
+        for path, method, headers in HEADERS:
+            document["paths"][path][method].setdefault("parameters", []).extend(headers)
+        posted = document["paths"]["/v1/checks"]["post"]["responses"]
+        posted["200"] = {"description": "Waited for, and it is final."}
         body = document["paths"]["/v1/checks"]["post"]["requestBody"]["content"]["application/json"]
         body["examples"] = {
             service.name: {"summary": service.title.en, "value": example_of(service)}
