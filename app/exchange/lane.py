@@ -40,6 +40,8 @@ IDLE = timedelta(seconds=5)  # a question queued by another process is seen with
 FIRST_RETRY = timedelta(seconds=1)  # back to work within 2 s after the stick returns (design, section 8)
 LONGEST_RETRY = timedelta(seconds=30)  # for a port where something answers wrongly
 PHONE_VALIDITY = timedelta(hours=12)  # TP-VP of an answer to a phone: a phone may be off overnight
+PHONE_PAUSE = timedelta(seconds=10)  # after a phone's answer was refused; doubles each time, up to PHONE_WAITS
+PHONE_WAITS = timedelta(minutes=10)
 PHONE_PRICE = 350  # rupiah, the same guess as in the services' files
 DIRECT = "+"  # a storage name that begins so was delivered directly and lies in no slot
 
@@ -102,6 +104,8 @@ class LaneWorker:
         self._removed: list[str] = []
         self._unsure: tuple[str, str] | None = None
         self._try_at: datetime | None = None
+        self._phones_at: datetime | None = None
+        self._phone_pause = PHONE_PAUSE
         self._hungry = threading.Event()
         self._bell = threading.Event()
         self._woken = threading.Event()
@@ -167,7 +171,7 @@ class LaneWorker:
         """One round: requests, what came in, deadlines, then at most one submission. When to be called next."""
         try:
             if self._session is None:
-                if self._retry_at is not None and timedelta(0) < self._retry_at - now <= LONGEST_RETRY:
+                if self._retry_at is not None and _lies_ahead(self._retry_at, now, LONGEST_RETRY):
                     return self._retry_at
                 if not self._open(now):
                     return self._retry_at or now
@@ -473,7 +477,7 @@ class LaneWorker:
             if budget.next_send_at is not None:
                 return budget.next_send_at
             claimed: phones.DueAnswer | submissions.Claimed | None = None
-            if self._desk is not None:
+            if self._desk is not None and not _lies_ahead(self._phones_at, now, PHONE_WAITS):
                 claimed = phones.claim_answer(tx, place.lane, place.fence, place.sim_id, PHONE_PRICE, now)
             if claimed is None:
                 claimed = submissions.claim(tx, place.lane, place.fence, place.sim_id, self._servable(), now)
@@ -556,12 +560,16 @@ class LaneWorker:
             no, code = error, error.code
             if no.retryable or code == "stood_down":
                 at = self._clock()
+                if code != "stood_down":
+                    self._phones_at = at + self._phone_pause
+                    self._phone_pause = min(self._phone_pause * 2, PHONE_WAITS)
                 self._settle(lambda tx: phones.postpone_answer(tx, answer, at, no.code))
                 return
             state = "refused"
         except (MaybeSubmitted, ModemLost) as error:
             state, code = "uncertain", error.code
         at = self._clock()
+        self._phones_at, self._phone_pause = None, PHONE_PAUSE
         self._settle(
             lambda tx: phones.settle_answer(
                 tx, answer, at, state=state, text_sent=words, references=references, code=code
@@ -591,6 +599,11 @@ class LaneWorker:
                 "unsendable", f"This text cannot be sent as an SMS: {error}", blame="gateway"
             ) from error
         return session.modem.submit(parts, self._may_send)
+
+
+def _lies_ahead(moment: datetime | None, now: datetime, at_most: timedelta) -> bool:
+    """True until that moment comes; not if the clock was set back since it was chosen."""
+    return moment is not None and timedelta(0) < moment - now <= at_most
 
 
 def services_owed(catalogue: Catalogue, owed: Sequence[str]) -> list[str]:

@@ -59,22 +59,25 @@ def understand(text: str, catalogue: Catalogue) -> Asked | None:
 
 def fit(pieces: list[str]) -> str:
     """As many pieces as one GSM-7 SMS holds, in order; what GSM-7 lacks is written without its marks."""
-    plain = [_gsm7(piece) for piece in pieces if piece]
+    plain = [_gsm7(piece) for piece in pieces]
     text = ""
     for piece in plain:
         longer = f"{text} {piece}".strip()
-        if parts_of(longer) == 1 and len(longer) <= LONGEST:
+        if len(longer) <= LONGEST and parts_of(longer) == 1:
             text = longer
-    return text or plain[0][:LONGEST]
+    if text:
+        return text
+    text = next((piece for piece in plain if piece), "")[:LONGEST]
+    while parts_of(text) > 1:  # characters that count twice
+        text = text[:-1]
+    return text
 
 
 def _gsm7(text: str) -> str:
     out = []
     for char in " ".join(text.split()):
-        plain = (
-            char if char.isascii() else unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode()
-        )
-        out.append(plain.replace("`", "'") or "?")
+        plain = unicodedata.normalize("NFKD", char).encode("ascii", "ignore").decode().replace("`", "'")
+        out.append(plain if plain.isprintable() and plain else "?")
     return "".join(out)
 
 

@@ -207,12 +207,12 @@ def settle_answer(
     )
 
 
-def postpone_answer(tx: Tx, answer: DueAnswer, until: datetime, code: str) -> None:
-    """Surely nothing went out and trying again may help: due again from `until` on."""
+def postpone_answer(tx: Tx, answer: DueAnswer, now: datetime, code: str) -> None:
+    """Surely nothing went out and trying again may help: due again, and stale when it would have been."""
     tx.execute(
         update(t.submissions)
         .where(_s.id == answer.submission_id)
-        .values(state="refused", in_flight=False, closed_at=until, error_code=code, cost=0)
+        .values(state="refused", in_flight=False, closed_at=now, error_code=code, cost=0)
     )
     tx.execute(
         update(t.phone_asks).where(_a.id == answer.ask_id, _a.state == "submitting").values(state="due")
