@@ -23,7 +23,7 @@ from app.domain.lint import lint
 from app.domain.services import Catalogue
 from app.exchange.batches import BatchWorker
 from app.exchange.housekeeper import Housekeeper
-from app.exchange.lane import LaneSetup, LaneWorker, services_owed
+from app.exchange.lane import LaneSetup, LaneWorker
 from app.faces.http.application import create_app
 from app.faces.phone import PhoneDesk
 from app.settings import LaneSettings, ServiceOverride, Settings
@@ -173,7 +173,7 @@ class Runtime:
         """Enter this process; refuse to leave questions behind whose service is gone."""
         now = utc_now()
         self.process_id = new_id("prc", now)
-        owed = services_owed(self.catalogue, self.store.read(submissions.owed))
+        owed = [name for name in self.store.read(submissions.owed) if name not in self.catalogue]
         if owed:
             self.store.close()
             raise SettingsError(

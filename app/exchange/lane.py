@@ -31,16 +31,14 @@ from modem import (
 )
 
 COUNTS_EVERY = timedelta(seconds=5)  # a lost +CMTI costs so long (design, section 4)
-WHOLE_EVERY = timedelta(
-    minutes=5
-)  # a listing of everything: more hangs weak firmware (design of the modem layer)
+WHOLE_EVERY = timedelta(minutes=5)  # a listing of everything: more often hangs weak firmware
 STATUS_EVERY = timedelta(seconds=30)  # signal and registration, while registered
 SEARCH_EVERY = timedelta(seconds=2)  # the same, while the network is searched
 IDLE = timedelta(seconds=5)  # a question queued by another process is seen within this
 FIRST_RETRY = timedelta(seconds=1)  # back to work within 2 s after the stick returns (design, section 8)
 LONGEST_RETRY = timedelta(seconds=30)  # for a port where something answers wrongly
 PHONE_VALIDITY = timedelta(hours=12)  # TP-VP of an answer to a phone: a phone may be off overnight
-PHONE_PAUSE = timedelta(seconds=10)  # after a phone's answer was refused; doubles each time, up to PHONE_WAITS
+PHONE_PAUSE = timedelta(seconds=10)  # after a phone's answer was refused; doubles up to PHONE_WAITS
 PHONE_WAITS = timedelta(minutes=10)
 PHONE_PRICE = 350  # rupiah, the same guess as in the services' files
 DIRECT = "+"  # a storage name that begins so was delivered directly and lies in no slot
@@ -179,8 +177,6 @@ class LaneWorker:
             return self._round(self._session, now)
         except lanes.LaneLost:
             self._closed(now, "another process took this lane", show=False)
-        except ModemLost as error:
-            self._closed(now, error.detail)
         except ModemError as error:
             self._closed(now, error.detail)
         except Unavailable as error:
@@ -246,8 +242,7 @@ class LaneWorker:
         self._session = _Session(modem, Place(self.name, fence, sim_id), changed)
         self._retry_at, self._retry, self._reason = None, FIRST_RETRY, None
         self._removed.clear()
-        self._unsure = None
-        self._try_at = None
+        self._unsure = self._try_at = None
         log.info("lane is open", lane=self.name, model=identity.model)
         return True
 
@@ -355,8 +350,7 @@ class LaneWorker:
 
     def _receive(self, session: _Session, now: datetime) -> None:
         """Read what hints or counts say, keep it, decide it, and only then remove it from the SIM."""
-        hints = session.modem.hinted()
-        found: list[Stored] = []
+        hints, found = session.modem.hinted(), list[Stored]()
         whole = session.whole_at is None or not timedelta(0) <= now - session.whole_at < WHOLE_EVERY
         whole = whole or ("", 0) in hints
         counted = False
@@ -604,8 +598,3 @@ class LaneWorker:
 def _lies_ahead(moment: datetime | None, now: datetime, at_most: timedelta) -> bool:
     """True until that moment comes; not if the clock was set back since it was chosen."""
     return moment is not None and timedelta(0) < moment - now <= at_most
-
-
-def services_owed(catalogue: Catalogue, owed: Sequence[str]) -> list[str]:
-    """Names of services that are still owed answers and are in no file any more."""
-    return [name for name in owed if name not in catalogue]
