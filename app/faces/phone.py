@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.domain.errors import Invalid
-from app.domain.identifiers import mask, phone_number
+from app.domain.identifiers import LENGTHS, mask, phone_number
 from app.domain.services import Catalogue, Rendered, Service, parts_of
 from app.domain.states import Outcome, State
 from app.store import checks, phones
@@ -22,6 +22,7 @@ DAY = timedelta(days=1)
 PRIORITY = 2  # a person waits
 STALE = timedelta(days=1)  # a question not sent for so long is of no use to somebody with a phone
 LONGEST = 160  # characters of one GSM-7 SMS (3GPP TS 23.040 §9.2.3.24.1)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}(?:-[0-9]{2})?")
 _SEPARATORS = re.compile(r"[\s.,:;#*/_-]+")
 
 
@@ -150,8 +151,11 @@ class PhoneDesk:
         ways = []
         for service in self._catalogue:
             if service.phone and service.enabled and len(service.fields) == 1:
-                label = service.subject_field.label
-                ways.append(f"{service.phone[0]} {label.id if indonesian else label.en}")
+                field = service.subject_field
+                label = field.label.id if indonesian else field.label.en
+                label = label[:1].lower() + label[1:] if label[1:2].islower() else label
+                digits = f"({LENGTHS[field.kind]} {'angka' if indonesian else 'digits'})"
+                ways.append(f"{service.phone[0]} {label} {digits}")
         joiner = " atau " if indonesian else " or "
         return fit([("Format: ketik " if indonesian else "Format: text ") + joiner.join(ways) + "."])
 
@@ -162,7 +166,7 @@ _LIMIT = {
 }
 _SAID: dict[Outcome, tuple[str, str]] = {
     Outcome.NOT_FOUND: (
-        "tidak ditemukan oleh BPJS. Periksa lagi angkanya.",
+        "tidak ditemukan oleh BPJS. Periksa lagi nomornya.",
         "was not found by BPJS. Please check the digits.",
     ),
     Outcome.REJECTED: (
@@ -174,7 +178,7 @@ _SAID: dict[Outcome, tuple[str, str]] = {
         "could not be checked, the BPJS service is busy. Please try later.",
     ),
     Outcome.UNRECOGNISED: (
-        "dijawab BPJS dengan kalimat yang belum kami kenal. Hubungi petugas.",
+        "sudah dijawab BPJS, tetapi kalimatnya belum kami kenal. Silakan hubungi petugas.",
         "was answered by BPJS in words we do not know yet. Please ask the staff.",
     ),
 }
@@ -218,17 +222,23 @@ def _facts(record: dict[str, Any], tongue: int) -> list[str]:
         facts.extend(
             f"..{str(one['kpj'])[-3:]} {rupiah(one['balance'])}" for one in cards if "balance" in one
         )
-    for member, label in (
-        ("as_of", ("per", "as of")),
-        ("class", ("kelas", "class")),
-        ("name", ("a.n.", "name")),
-        ("active_until", ("aktif s.d.", "active until")),
-        ("arrears_months", ("bulan menunggak", "months due")),
-        ("clinic", ("faskes", "clinic")),
+    for member, said in (
+        ("as_of", ("per {}", "as of {}")),
+        ("class", ("kelas {}", "class {}")),
+        ("name", ("a.n. {}", "name {}")),
+        ("active_until", ("aktif s.d. {}", "active until {}")),
+        ("arrears_months", ("menunggak {} bulan", "{} months due")),
+        ("clinic", ("faskes {}", "clinic {}")),
     ):
         if member in record:
-            facts.append(f"{label[tongue]} {record[member]}")
+            facts.append(said[tongue].format(_day_first(record[member])))
     return [f"{fact}," for fact in facts[:-1]] + [f"{fact}." for fact in facts[-1:]]
+
+
+def _day_first(value: object) -> str:
+    """`2026-10-31` as people write it, `31-10-2026`; what is no date stays as it is."""
+    text = str(value)
+    return "-".join(reversed(text.split("-"))) if _DATE.fullmatch(text) else text
 
 
 def rupiah(amount: int) -> str:
