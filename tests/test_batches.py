@@ -182,7 +182,10 @@ def test_a_worker_killed_between_chunks_is_followed_by_another(store: Store) -> 
 def test_the_same_chunk_twice_makes_no_check_twice(store: Store) -> None:
     receive(store, csv_of([card(1), card(2), "9.9E+10"]))
     [batch] = store.read(batches.open_batches)
-    asks = {number: RowAsk(questions.Ask.of(SERVICE, SERVICE.render({"kpj": card(number - 1)})), None, None) for number in (2, 3)}
+    asks = {
+        number: RowAsk(questions.Ask.of(SERVICE, SERVICE.render({"kpj": card(number - 1)})), None, None)
+        for number in (2, 3)
+    }
     assert store.write(lambda tx: batches.make_checks(tx, batch, asks, {}, now=NOW)) == 2
     assert store.write(lambda tx: batches.make_checks(tx, batch, asks, {}, now=NOW)) == 0
     BatchWorker(store, CATALOGUE).step(NOW)
