@@ -131,6 +131,7 @@ class Runtime:
         self.catalogue = load_catalogue(settings)
         if problems := lint(self.catalogue):
             raise SettingsError("The services do not fit together: " + "; ".join(map(str, problems)))
+        self._setups = [_setup(lane) for lane in settings.lanes]
         self._world = world
         self._simulation: _Simulation | None = None
         path = database_path(settings.database)
@@ -152,7 +153,7 @@ class Runtime:
             desk = PhoneDesk(self.catalogue, open_to_all=settings.phone.open, per_day=settings.phone.per_day)
         self.workers = [
             LaneWorker(
-                _setup(lane),
+                setup,
                 store=self.store,
                 catalogue=self.catalogue,
                 process_id=self.process_id,
@@ -161,7 +162,7 @@ class Runtime:
                 clock=utc_now,
                 desk=desk,
             )
-            for lane in settings.lanes
+            for setup in self._setups
         ]
         self._housekeeper = Housekeeper(self.store, time.monotonic)
         self._batches = BatchWorker(self.store, self.catalogue)
@@ -186,7 +187,7 @@ class Runtime:
                 lanes.strike_off(tx)
             lanes.begin_process(tx, self.process_id, socket.gethostname(), now)
             lanes.recover_orphans(tx, now)
-            lanes.register(tx, [_setup(lane).spec for lane in self.settings.lanes], now)
+            lanes.register(tx, [setup.spec for setup in self._setups], now)
 
         self.store.write(begin)
 
@@ -261,6 +262,11 @@ class Runtime:
 
 
 def _setup(lane: LaneSettings) -> LaneSetup:
+    if lane.port == "auto":
+        raise SettingsError(
+            f'Lane {lane.name} has port = "auto", and this version does not look for sticks yet: name its control '
+            "port, for example /dev/ttyUSB2 or a link under /dev/serial/by-id."
+        )
     return LaneSetup(
         lanes.LaneSpec(lane.name, lane.port, lane.pace, lane.per_hour, lane.per_day),
         PortSettings(url=lane.port, baud=lane.baud, pin=lane.read_pin()),

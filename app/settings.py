@@ -220,6 +220,12 @@ class Settings(BaseSettings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"has the name {', '.join(twice)} more than once: give every lane its own")
+        ports = [lane.port for lane in lanes if lane.port != "auto"]
+        twice = sorted({port for port in ports if ports.count(port) > 1})
+        if twice:
+            raise ValueError(
+                f"has the port {', '.join(twice)} more than once: every lane is a modem of its own"
+            )
         return lanes
 
     @field_validator("database")
