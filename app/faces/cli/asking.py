@@ -210,7 +210,7 @@ def batch(
         raise Invalid(f"{file} cannot be read ({error.strerror}). Name a CSV file.") from None
     if session.json and out == "-":
         raise Invalid("--out - and --json both want stdout: leave one out.")
-    target = _target(file, out)
+    target = None if dry_run or no_wait else _target(file, out)
     with Gateway(session.settings().client) as gateway:
         params: dict[str, str | int] = {"service": service or _only_service(gateway)}
         params |= {"column": column} if column is not None else {}
@@ -230,7 +230,7 @@ def batch(
     if session.json:
         session.show_json(found if dry_run or no_wait else {**found, "results": str(target)})
     elif target is not None or dry_run or no_wait:
-        show_batch(session, found, None if dry_run or no_wait else target)
+        show_batch(session, found, target)
 
 
 def show_batch(session: Session, found: Mapping[str, Any], target: Path | None) -> None:

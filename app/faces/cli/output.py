@@ -96,7 +96,8 @@ def problem_of(error: Exception) -> dict[str, Any]:
 
 
 def _sentence(text: str) -> str:
-    text = text[:1].upper() + text[1:]
+    if text.partition(" ")[0].isalpha():  # else it is a file's name or an option
+        text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
