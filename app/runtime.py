@@ -135,8 +135,6 @@ class Runtime:
         self._world = world
         self._simulation: _Simulation | None = None
         path = database_path(settings.database)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
         self._served = Served(path) if path is not None else None
         try:
             self.store = open_store(

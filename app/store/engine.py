@@ -342,6 +342,7 @@ class Served:
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(database.name + ".lock")
         try:
+            database.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self._path, "ab+", buffering=0)  # noqa: SIM115 held as long as the process serves
         except OSError as error:
             raise GatewayError(
@@ -379,7 +380,14 @@ def open_store(
     """Open, migrate and check a database: SettingsError for a newer version or other keys, GatewayError `unreachable`."""
     path = database_path(url)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise GatewayError(
+                "unreachable",
+                f"The folder {path.parent} for the database cannot be made: {error.strerror}. "
+                "Correct the name in database =, or let this user write there.",
+            ) from None
     engine = _sqlite_engine(url, serving=serving, reading=False) if path else _postgres_engine(url)
     try:
         with engine.connect() as conn:

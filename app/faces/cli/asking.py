@@ -140,11 +140,11 @@ def _duration(option: str, text: str) -> timedelta:
 
 def _ask(session: Session, gateway: Gateway, body: dict[str, Any], patience: timedelta) -> dict[str, Any]:
     ending = time.monotonic() + patience.total_seconds()
-    prefer = min(PREFER_MOST, math.ceil(patience.total_seconds()))
-    headers = {"Idempotency-Key": secrets.token_hex(16), **({"Prefer": f"wait={prefer}"} if prefer else {})}
+    headers = {"Idempotency-Key": secrets.token_hex(16)}
     where = f"{gateway.url}/v1/checks"
     try:
-        found = _insist(lambda: gateway.call("POST", "/v1/checks", json=body, headers=headers, wait=prefer))
+        # Not waited for here: whoever interrupts the waiting is told the check's address.
+        found = _insist(lambda: gateway.call("POST", "/v1/checks", json=body, headers=headers))
         where += f"/{found['id']}"
         while found["state"] not in FINAL and (left := ending - time.monotonic()) > 0:
             found = _look(session, gateway, f"/v1/checks/{found['id']}", min(PREFER_MOST, left)) or found
