@@ -51,7 +51,7 @@ RANKS: dict[str, list[set[str]]] = {
         {"inbox", "lanes", "batches"},
         {"replies"},
     ],
-    "app/exchange": [{"reception", "housekeeper", "batches", "webhooks"}, {"lane"}],
+    "app/exchange": [{"reception", "housekeeper", "batches", "webhooks"}, {"sending"}, {"lane"}],
     "modem": [{"at", "pdu"}, {"port"}, {"transport"}, {"driver"}, {"discovery", "doctor"}],
 }
 

@@ -169,6 +169,9 @@ def test_the_librarys_own_modem_connects_sends_and_receives() -> None:
             assert modem.sendSms("2757", "tanya").reference == 1
             assert got.get(timeout=5) == "halo tanya"
         finally:
+            for thread in threading.enumerate():
+                if "HandleModemNotification" in thread.name:  # the library's own: it deletes what it read
+                    thread.join(5)
             modem.close()
 
 

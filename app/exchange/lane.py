@@ -10,37 +10,28 @@ from datetime import datetime, timedelta
 import structlog
 
 from app.domain.errors import GatewayError, Unavailable
-from app.domain.identifiers import normalise_address
 from app.domain.services import Catalogue
 from app.domain.states import LaneState
-from app.exchange.reception import Desk, Place, Reception, settle_report
-from app.store import inbox, lanes, phones, replies, submissions
+from app.exchange.reception import Desk, Place, Reception
+from app.exchange.sending import IDLE, Sender, lies_ahead
+from app.store import inbox, lanes, replies
 from app.store.engine import Store, Tx
 from modem import (
     Identity,
-    MaybeSubmitted,
     Modem,
     ModemError,
     ModemLost,
-    NotSubmitted,
-    PduError,
     PortSettings,
     SimLocked,
     Stored,
-    encode_submit,
 )
 
 COUNTS_EVERY = timedelta(seconds=5)  # a lost +CMTI costs so long (design, section 4)
 WHOLE_EVERY = timedelta(minutes=5)  # a listing of everything: more often hangs weak firmware
 STATUS_EVERY = timedelta(seconds=30)  # signal and registration, while registered
 SEARCH_EVERY = timedelta(seconds=2)  # the same, while the network is searched
-IDLE = timedelta(seconds=5)  # a question queued by another process is seen within this
 FIRST_RETRY = timedelta(seconds=1)  # back to work within 2 s after the stick returns (design, section 8)
 LONGEST_RETRY = timedelta(seconds=30)  # for a port where something answers wrongly
-PHONE_VALIDITY = timedelta(hours=12)  # TP-VP of an answer to a phone: a phone may be off overnight
-PHONE_PAUSE = timedelta(seconds=10)  # after a phone's answer was refused; doubles up to PHONE_WAITS
-PHONE_WAITS = timedelta(minutes=10)
-PHONE_PRICE = 350  # rupiah, the same guess as in the services' files
 DIRECT = "+"  # a storage name that begins so was delivered directly and lies in no slot
 
 log = structlog.get_logger()
@@ -61,6 +52,7 @@ class _Session:
 
     modem: Modem
     place: Place
+    sender: Sender
     foreign: bool
     state: LaneState = LaneState.INITIALIZING
     counts_at: datetime | None = None
@@ -100,10 +92,7 @@ class LaneWorker:
         self._retry = FIRST_RETRY
         self._reason: str | None = None
         self._removed: list[str] = []
-        self._unsure: tuple[str, str] | None = None
         self._try_at: datetime | None = None
-        self._phones_at: datetime | None = None
-        self._phone_pause = PHONE_PAUSE
         self._hungry = threading.Event()
         self._bell = threading.Event()
         self._woken = threading.Event()
@@ -169,7 +158,7 @@ class LaneWorker:
         """One round: requests, what came in, deadlines, then at most one submission. When to be called next."""
         try:
             if self._session is None:
-                if self._retry_at is not None and _lies_ahead(self._retry_at, now, LONGEST_RETRY):
+                if self._retry_at is not None and lies_ahead(self._retry_at, now, LONGEST_RETRY):
                     return self._retry_at
                 if not self._open(now):
                     return self._retry_at or now
@@ -239,7 +228,18 @@ class LaneWorker:
         except BaseException:
             modem.close()
             raise
-        self._session = _Session(modem, Place(self.name, fence, sim_id), changed)
+        place = Place(self.name, fence, sim_id)
+        sender = Sender(
+            place,
+            modem,
+            store=self._store,
+            catalogue=self._catalogue,
+            may_send=self._may_send,
+            clock=self._clock,
+            status_reports=self._setup.status_reports,
+            desk=self._desk,
+        )
+        self._session = _Session(modem, place, sender, changed)
         self._retry_at, self._retry, self._reason = None, FIRST_RETRY, None
         self._removed.clear()
         self._unsure = self._try_at = None
@@ -290,7 +290,7 @@ class LaneWorker:
         self._requests(session, now)
         self._status(session, now)
         self._receive(session, now)
-        self._orphans(session, now)
+        session.sender.settle_orphans(now)
         if session.deadline is not None and session.whole_at is not None:
             read_at = max(session.whole_at, session.counts_at or session.whole_at)
             if session.deadline <= read_at:
@@ -306,7 +306,7 @@ class LaneWorker:
             self._try_at = None
         if session.state is LaneState.REGISTERED and (self._try_at is None or self._try_at <= now):
             self._hungry.clear()
-            if self._submit(session, now):
+            if self._submit(session):
                 return self._clock()
         due = [(session.counts_at or now) + COUNTS_EVERY, session.deadline, self._try_at]
         if session.state is not LaneState.REGISTERED:
@@ -428,173 +428,16 @@ class LaneWorker:
             elif row.slot is not None:
                 session.whole_at = None  # the slot holds something else by now: read everything again
 
-    def _orphans(self, session: _Session, now: datetime) -> None:
-        """A +CMGS that came after its command was given up settles the uncertain submission of this session."""
-        references = session.modem.late_references()
-        if not references or self._unsure is None:
-            return
-        submission_id, question_id = self._unsure
-        self._unsure = None
-        self._store.write(
-            lambda tx: submissions.sent(tx, submission_id, question_id, references, now=now, by=self.name)
-        )
-
     # -- sending --------------------------------------------------------------------------------------------------
 
-    def _servable(self) -> list[submissions.Servable]:
-        return [
-            submissions.Servable(
-                name=service.name,
-                conversation=service.conversation,
-                address=service.address,
-                timeout=service.timing.timeout,
-                late=service.timing.late,
-                price=service.price.request,
-                text=lambda fields, service=service: service.render(fields).text,  # type: ignore[misc]
-            )
-            for service in self._catalogue
-            if service.enabled
-        ]
-
-    def _submit(self, session: _Session, now: datetime) -> bool:
-        """Claim and send one message, a phone's answer first; False if there was nothing, with `_try_at` set."""
-        now = self._clock()
-        if not self._may_send():
-            self._try_at = now + FIRST_RETRY
-            return False
-        place = session.place
-
-        def claim(tx: Tx) -> phones.DueAnswer | submissions.Claimed | datetime | None:
-            budget = lanes.budget(tx, place.lane, place.fence, now)
-            if budget.paused:
-                return now + IDLE
-            if budget.next_send_at is not None:
-                return budget.next_send_at
-            claimed: phones.DueAnswer | submissions.Claimed | None = None
-            if self._desk is not None and not _lies_ahead(self._phones_at, now, PHONE_WAITS):
-                claimed = phones.claim_answer(tx, place.lane, place.fence, place.sim_id, PHONE_PRICE, now)
-            if claimed is None:
-                claimed = submissions.claim(tx, place.lane, place.fence, place.sim_id, self._servable(), now)
-            if claimed is None:
-                return submissions.next_release(tx, place.sim_id, now)
-            lanes.spend(tx, place.lane, budget.pace, now)
-            return claimed
-
+    def _submit(self, session: _Session) -> bool:
+        """Send one message if there is one that may go now; else False, with `_try_at` set."""
         self._hungry.set()
-        claimed = self._store.write(claim)
-        if claimed is None or isinstance(claimed, datetime):
-            self._try_at = min(claimed or now + IDLE, now + IDLE)
+        sent = session.sender.step()
+        if sent.wait_until is not None:
+            self._try_at = sent.wait_until
             return False
         self._hungry.clear()
-        if isinstance(claimed, phones.DueAnswer):
-            self._answer_phone(session, claimed, now)
-        else:
-            self._ask(session, claimed)
+        if sent.deadline is not None:
+            session.deadline = min(session.deadline or sent.deadline, sent.deadline)
         return True
-
-    def _ask(self, session: _Session, claimed: submissions.Claimed) -> None:
-        service = self._catalogue[claimed.service]
-        deadline = claimed.opened_at + service.timing.timeout
-        session.deadline = min(session.deadline or deadline, deadline)
-        place, by = session.place, self.name
-        try:
-            if claimed.fault is not None:
-                raise NotSubmitted(claimed.fault.code, claimed.fault.detail, blame="gateway")
-            references = self._put_on_air(session, claimed.address, claimed.text, service.timing.timeout)
-        except NotSubmitted as error:
-            now, no = self._clock(), error
-            if no.code == "stood_down":
-                self._settle(lambda tx: submissions.stood_down(tx, claimed, now=now, by=by, why=no.code))
-            else:
-                self._settle(
-                    lambda tx: submissions.refused(
-                        tx,
-                        claimed,
-                        now=now,
-                        by=by,
-                        code=no.code,
-                        blame=no.blame,
-                        detail=no.detail,
-                        retryable=no.retryable,
-                    )
-                )
-        except (MaybeSubmitted, ModemLost) as error:
-            now, why = self._clock(), error.code
-            self._unsure = (claimed.submission_id, claimed.question_id)
-            self._settle(
-                lambda tx: submissions.maybe_sent(
-                    tx, claimed.submission_id, claimed.question_id, now=now, by=by, why=why
-                )
-            )
-        else:
-            now = self._clock()
-
-            def sent(tx: Tx) -> None:
-                submissions.sent(tx, claimed.submission_id, claimed.question_id, references, now=now, by=by)
-                if not self._setup.status_reports:
-                    return
-                status = inbox.early_report(
-                    tx, place.sim_id, claimed.submission_id, references, claimed.opened_at
-                )
-                if status is not None:
-                    reported = inbox.Reported(claimed.submission_id, claimed.question_id, True)
-                    settle_report(tx, reported, status, now)
-
-            self._settle(sent)
-
-    def _answer_phone(self, session: _Session, answer: phones.DueAnswer, now: datetime) -> None:
-        assert self._desk is not None
-        desk = self._desk
-        words = self._store.read(lambda tx: desk.words(tx, answer, now))
-        state, references, code = "sent", None, None
-        try:
-            sent = self._put_on_air(session, answer.number, words, PHONE_VALIDITY)
-            references = ",".join(map(str, sent))
-        except NotSubmitted as error:
-            no, code = error, error.code
-            if no.retryable or code == "stood_down":
-                at = self._clock()
-                if code != "stood_down":
-                    self._phones_at = at + self._phone_pause
-                    self._phone_pause = min(self._phone_pause * 2, PHONE_WAITS)
-                self._settle(lambda tx: phones.postpone_answer(tx, answer, at, no.code))
-                return
-            state = "refused"
-        except (MaybeSubmitted, ModemLost) as error:
-            state, code = "uncertain", error.code
-        at = self._clock()
-        self._phones_at, self._phone_pause = None, PHONE_PAUSE
-        self._settle(
-            lambda tx: phones.settle_answer(
-                tx, answer, at, state=state, text_sent=words, references=references, code=code
-            )
-        )
-
-    def _settle(self, fn: Callable[[Tx], None]) -> None:
-        """Write how a submission ended; with it the step is not hung any more."""
-
-        def both(tx: Tx) -> None:
-            fn(tx)
-            lanes.sending_ended(tx, self.name)
-
-        self._store.write(both)
-
-    def _put_on_air(self, session: _Session, address: str, body: str, validity: timedelta) -> list[int]:
-        try:
-            parts = encode_submit(
-                normalise_address(address) if not address.isdigit() else address,
-                body,
-                validity=validity,
-                report=self._setup.status_reports,
-                concat_reference=0,
-            )
-        except PduError as error:
-            raise NotSubmitted(
-                "unsendable", f"This text cannot be sent as an SMS: {error}", blame="gateway"
-            ) from error
-        return session.modem.submit(parts, self._may_send)
-
-
-def _lies_ahead(moment: datetime | None, now: datetime, at_most: timedelta) -> bool:
-    """True until that moment comes; not if the clock was set back since it was chosen."""
-    return moment is not None and timedelta(0) < moment - now <= at_most

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.domain.states import Outcome, Role, State
-from app.exchange.lane import PHONE_PRICE
+from app.exchange.sending import PHONE_PRICE
 from app.faces.cli.demo_judge import (
     BATCH,
     BROKEN_ROW,

@@ -1,0 +1,222 @@
+"""The sending side of one open session: claim, put on the air, write how that went. Sent, surely not sent, or maybe: nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from app.domain.identifiers import normalise_address
+from app.domain.services import Catalogue
+from app.exchange.reception import Desk, Place, settle_report
+from app.store import inbox, lanes, phones, submissions
+from app.store.engine import Store, Tx
+from modem import MaybeSubmitted, Modem, ModemLost, NotSubmitted, PduError, encode_submit
+
+IDLE = timedelta(seconds=5)  # a question queued by another process is seen within this
+NO_LEASE = timedelta(seconds=1)  # until it is looked at again whether this process's lease has margin
+PHONE_VALIDITY = timedelta(hours=12)  # TP-VP of an answer to a phone: a phone may be off overnight
+PHONE_PAUSE = timedelta(seconds=10)  # after a phone's answer was refused; doubles up to PHONE_WAITS
+PHONE_WAITS = timedelta(minutes=10)
+PHONE_PRICE = 350  # rupiah, the same guess as in the services' files
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a step did: nothing until `wait_until`, or one message; `deadline` if its reply is waited for."""
+
+    wait_until: datetime | None = None
+    deadline: datetime | None = None
+
+
+class Sender:
+    """Sends for one lane while its session lasts."""
+
+    def __init__(
+        self,
+        place: Place,
+        modem: Modem,
+        *,
+        store: Store,
+        catalogue: Catalogue,
+        may_send: Callable[[], bool],
+        clock: Callable[[], datetime],
+        status_reports: bool,
+        desk: Desk | None,
+    ) -> None:
+        self._place = place
+        self._modem = modem
+        self._store = store
+        self._catalogue = catalogue
+        self._may_send = may_send
+        self._clock = clock
+        self._status_reports = status_reports
+        self._desk = desk
+        self._unsure: tuple[str, str] | None = None
+        self._phones_at: datetime | None = None
+        self._phone_pause = PHONE_PAUSE
+
+    def settle_orphans(self, now: datetime) -> None:
+        """A +CMGS that came after its command was given up settles the uncertain submission of this session."""
+        references = self._modem.late_references()
+        if not references or self._unsure is None:
+            return
+        submission_id, question_id = self._unsure
+        self._unsure = None
+        self._store.write(
+            lambda tx: submissions.sent(
+                tx, submission_id, question_id, references, now=now, by=self._place.lane
+            )
+        )
+
+    def _servable(self) -> list[submissions.Servable]:
+        return [
+            submissions.Servable(
+                name=service.name,
+                conversation=service.conversation,
+                address=service.address,
+                timeout=service.timing.timeout,
+                late=service.timing.late,
+                price=service.price.request,
+                text=lambda fields, service=service: service.render(fields).text,  # type: ignore[misc]
+            )
+            for service in self._catalogue
+            if service.enabled
+        ]
+
+    def step(self) -> Sent:
+        """Claim and send one message, a phone's answer first; or say until when there is nothing."""
+        now = self._clock()
+        if not self._may_send():
+            return Sent(wait_until=now + NO_LEASE)
+        claimed = self._store.write(lambda tx: self._claim(tx, now))
+        if claimed is None or isinstance(claimed, datetime):
+            return Sent(wait_until=min(claimed or now + IDLE, now + IDLE))
+        if isinstance(claimed, phones.DueAnswer):
+            self._answer_phone(claimed, now)
+            return Sent()
+        return Sent(deadline=self._ask(claimed))
+
+    def _claim(self, tx: Tx, now: datetime) -> phones.DueAnswer | submissions.Claimed | datetime | None:
+        place = self._place
+        budget = lanes.budget(tx, place.lane, place.fence, now)
+        if budget.paused:
+            return now + IDLE
+        if budget.next_send_at is not None:
+            return budget.next_send_at
+        claimed: phones.DueAnswer | submissions.Claimed | None = None
+        if self._desk is not None and not lies_ahead(self._phones_at, now, PHONE_WAITS):
+            claimed = phones.claim_answer(tx, place.lane, place.fence, place.sim_id, PHONE_PRICE, now)
+        if claimed is None:
+            claimed = submissions.claim(tx, place.lane, place.fence, place.sim_id, self._servable(), now)
+        if claimed is None:
+            return submissions.next_release(tx, place.sim_id, now)
+        lanes.spend(tx, place.lane, budget.pace, now)
+        return claimed
+
+    def _ask(self, claimed: submissions.Claimed) -> datetime:
+        """Put a question on the air and write how that went; its deadline."""
+        service = self._catalogue[claimed.service]
+        place, by = self._place, self._place.lane
+        try:
+            if claimed.fault is not None:
+                raise NotSubmitted(claimed.fault.code, claimed.fault.detail, blame="gateway")
+            references = self._put_on_air(claimed.address, claimed.text, service.timing.timeout)
+        except NotSubmitted as error:
+            now, no = self._clock(), error
+            if no.code == "stood_down":
+                self._settle(lambda tx: submissions.stood_down(tx, claimed, now=now, by=by, why=no.code))
+            else:
+                self._settle(
+                    lambda tx: submissions.refused(
+                        tx,
+                        claimed,
+                        now=now,
+                        by=by,
+                        code=no.code,
+                        blame=no.blame,
+                        detail=no.detail,
+                        retryable=no.retryable,
+                    )
+                )
+        except (MaybeSubmitted, ModemLost) as error:
+            now, why = self._clock(), error.code
+            self._unsure = (claimed.submission_id, claimed.question_id)
+            self._settle(
+                lambda tx: submissions.maybe_sent(
+                    tx, claimed.submission_id, claimed.question_id, now=now, by=by, why=why
+                )
+            )
+        else:
+            now = self._clock()
+
+            def sent(tx: Tx) -> None:
+                submissions.sent(tx, claimed.submission_id, claimed.question_id, references, now=now, by=by)
+                if not self._status_reports:
+                    return
+                status = inbox.early_report(
+                    tx, place.sim_id, claimed.submission_id, references, claimed.opened_at
+                )
+                if status is not None:
+                    reported = inbox.Reported(claimed.submission_id, claimed.question_id, True)
+                    settle_report(tx, reported, status, now)
+
+            self._settle(sent)
+        return claimed.opened_at + service.timing.timeout
+
+    def _answer_phone(self, answer: phones.DueAnswer, now: datetime) -> None:
+        assert self._desk is not None
+        desk = self._desk
+        words = self._store.read(lambda tx: desk.words(tx, answer, now))
+        state, references, code = "sent", None, None
+        try:
+            sent = self._put_on_air(answer.number, words, PHONE_VALIDITY)
+            references = ",".join(map(str, sent))
+        except NotSubmitted as error:
+            no, code = error, error.code
+            if no.retryable or code == "stood_down":
+                at = self._clock()
+                if code != "stood_down":
+                    self._phones_at = at + self._phone_pause
+                    self._phone_pause = min(self._phone_pause * 2, PHONE_WAITS)
+                self._settle(lambda tx: phones.postpone_answer(tx, answer, at, no.code))
+                return
+            state = "refused"
+        except (MaybeSubmitted, ModemLost) as error:
+            state, code = "uncertain", error.code
+        at = self._clock()
+        self._phones_at, self._phone_pause = None, PHONE_PAUSE
+        self._settle(
+            lambda tx: phones.settle_answer(
+                tx, answer, at, state=state, text_sent=words, references=references, code=code
+            )
+        )
+
+    def _settle(self, fn: Callable[[Tx], None]) -> None:
+        """Write how a submission ended; with it the step is not hung any more."""
+
+        def both(tx: Tx) -> None:
+            fn(tx)
+            lanes.sending_ended(tx, self._place.lane)
+
+        self._store.write(both)
+
+    def _put_on_air(self, address: str, body: str, validity: timedelta) -> list[int]:
+        try:
+            parts = encode_submit(
+                normalise_address(address) if not address.isdigit() else address,
+                body,
+                validity=validity,
+                report=self._status_reports,
+                concat_reference=0,
+            )
+        except PduError as error:
+            raise NotSubmitted(
+                "unsendable", f"This text cannot be sent as an SMS: {error}", blame="gateway"
+            ) from error
+        return self._modem.submit(parts, self._may_send)
+
+
+def lies_ahead(moment: datetime | None, now: datetime, at_most: timedelta) -> bool:
+    """True until that moment comes; not if the clock was set back since it was chosen."""
+    return moment is not None and timedelta(0) < moment - now <= at_most
