@@ -57,24 +57,22 @@ def load_catalogue(settings: Settings) -> Catalogue:
 
 def simulated_settings(settings: Settings, count: int) -> Settings:
     """The settings with `count` simulated lanes, without pace or caps, and short durations."""
+    if settings.lanes:
+        raise SettingsError(
+            f"These settings have the lane {settings.lanes[0].name}, and simulated answers must not mix with real ones in one "
+            "database: leave out --simulated, or simulate with other settings (--config FILE, or in another folder)."
+        )
     added = tuple(
         LaneSettings(name=f"xl-{n}", port=f"simulated://xl-{n}", pace=timedelta(0), per_hour=0, per_day=0)
         for n in range(1, count + 1)
     )
-    taken = {lane.name for lane in settings.lanes} & {lane.name for lane in added}
-    if taken:
-        raise SettingsError(
-            f"Lane {min(taken)} is in the settings and would be simulated too: rename it, or leave out --simulated."
-        )
     short = {
         service.name: SHORT.model_copy(
             update=settings.service.get(service.name, ServiceOverride()).model_dump(exclude_none=True)
         )
         for service in load_catalogue(settings)
     }
-    return settings.model_copy(
-        update={"lanes": settings.lanes + added, "service": {**settings.service, **short}}
-    )
+    return settings.model_copy(update={"lanes": added, "service": {**settings.service, **short}})
 
 
 class _Worker(Protocol):

@@ -352,3 +352,12 @@ def test_durations_come_back_as_they_were_written(milliseconds: int) -> None:
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
     with suppress(ValueError):
         assert parse_duration(text) >= timedelta()
+
+
+def test_simulated_answers_never_mix_with_real_lanes() -> None:
+    from app.runtime import simulated_settings
+
+    real = Settings(lanes=(LaneSettings(name="real", port="/dev/ttyUSB2"),))
+    with pytest.raises(SettingsError, match="must not mix"):
+        simulated_settings(real, 2)
+    assert [lane.name for lane in simulated_settings(Settings(), 2).lanes] == ["xl-1", "xl-2"]

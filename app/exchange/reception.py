@@ -28,6 +28,12 @@ OLD_LIMIT = 3  # of the last 20 texts: then the centre's clock is not believed (
 PERMANENT = 0x40  # TP-ST from here on: the service centre gave up (3GPP TS 23.040 §9.2.3.15)
 TRYING = 0x20  # TP-ST from here to 0x3F: still trying
 
+_SILENT = "The service did not answer in time. A late answer is still taken; asking again costs another SMS."
+_UNSURE = (
+    "No answer came, and it is not sure that the message went out at all: the modem gave no word. It was not sent again. "
+    "A late answer is still taken; asking again may cost another SMS."
+)
+
 log = structlog.get_logger()
 
 
@@ -357,12 +363,13 @@ class Reception:
                 not_before=row.held_until or now, lane=None, deadline=None,
             )  # fmt: skip
             return
+        unsure = row.state is State.UNCERTAIN
         move(
             tx, row.question_id, on_air, State.NO_REPLY, now=now, by="gateway",
             why="interim only" if Role.INTERIM in row.roles else "the deadline passed",
             outcome=Outcome.INTERIM.value if Role.INTERIM in row.roles else None,
-            error_code="no_reply", error_blame="service",
-            error_detail="The service did not answer in time. A late answer is still taken; asking again costs another SMS.",
+            error_code="no_reply", error_blame="network" if unsure else "service",
+            error_detail=_UNSURE if unsure else _SILENT,
         )  # fmt: skip
 
     def _release(

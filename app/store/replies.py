@@ -262,6 +262,7 @@ class Due:
     question_id: str
     submission_id: str
     service: str
+    state: State
     held_until: datetime | None
     opened_at: datetime
     attempts: int
@@ -269,7 +270,9 @@ class Due:
 
 
 _DUE = (
-    select(_q.id, _q.service, _q.attempts, _s.id.label("submission_id"), _s.opened_at, _s.held_until)
+    select(
+        _q.id, _q.service, _q.state, _q.attempts, _s.id.label("submission_id"), _s.opened_at, _s.held_until
+    )
     .join_from(t.submissions, t.questions, _s.question_id == _q.id)
     .where(
         _s.sim_id == bindparam("sim"),
@@ -301,6 +304,7 @@ def due(tx: Tx, sim_id: str, read_at: datetime) -> list[Due]:
                 row.id,
                 row.submission_id,
                 row.service,
+                State(row.state),
                 row.held_until,
                 row.opened_at,
                 row.attempts,
