@@ -66,7 +66,7 @@ def _root(
 def serve(
     ctx: typer.Context,
     simulated: int = typer.Option(
-        0, min=0, max=64, metavar="N", help="Add N simulated dongles, with simulated services behind them."
+        0, min=0, max=64, metavar="N", help="Run on N simulated dongles, with simulated services behind them."
     ),
     host: str | None = typer.Option(None, help="Where to serve HTTP, instead of the settings' server.host."),
     port: int | None = typer.Option(
