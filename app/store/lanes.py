@@ -29,6 +29,7 @@ from app.store.questions import add_event
 from app.store.submissions import maybe_sent
 
 LEASE = timedelta(seconds=10)  # design, section 4.2
+FORGOTTEN = timedelta(days=1)  # a process whose lease ran out so long ago is struck off
 HUNG_STEP = timedelta(
     seconds=180
 )  # a step that has not returned for so long is taken for dead (design, section 4.2)
@@ -180,9 +181,16 @@ def recover_orphans(tx: Tx, now: datetime) -> int:
             tx.execute(
                 update(t.lanes)
                 .where(_l.name == row.name)
-                .values(owner=None, fence=row.fence + 1, step_started_at=None, state=LaneState.OFFLINE.value)
+                .values(
+                    owner=None,
+                    fence=row.fence + 1,
+                    step_started_at=None,
+                    state=LaneState.OFFLINE.value,
+                    reason="the process that held this lane is gone",
+                )
             )
             count += 1
+    tx.execute(delete(t.processes).where(t.processes.c.lease_until < database_now(tx, now) - FORGOTTEN))
     return count
 
 
