@@ -13,6 +13,7 @@ _LONGEST = 4096  # no line of PDU mode comes near; longer is noise, and only its
 _NOISE = bytes(code for code in range(0x20) if code not in b"\t\r\n") + b"\x7f\xff"
 _RIM = "".join(chr(code) for code in range(0x21)) + "".join(chr(code) for code in range(0x7F, 0x100))
 _BREAK = re.compile(rb"[\r\n]+")
+_PROMPTED = re.compile(r"(?:AT\+CMGS=\d+\s*)?>(.*)", re.DOTALL)  # some put it right behind the echo
 
 
 class LineBuffer:
@@ -43,11 +44,11 @@ class LineBuffer:
         return [*events, line] if line else events
 
     def _after_prompt(self, piece: bytes) -> bytes | None:
-        text = piece.decode("latin-1").lstrip(_RIM)
-        if not text.startswith(">"):
+        found = _PROMPTED.match(piece.decode("latin-1").lstrip(_RIM))
+        if found is None:
             return None
         self.prompt = False
-        return text[1:].encode("latin-1")
+        return found[1].encode("latin-1")
 
 
 URCS: tuple[str, ...] = (
@@ -74,6 +75,7 @@ URCS: tuple[str, ...] = (
     # SIMCom, Quectel, Telit, Wavecom, Sierra, u-blox, Ericsson
     *(
         "RDY",
+        "^SYSSTART",
         "SMS Ready",
         "Call Ready",
         "SMS DONE",
@@ -96,6 +98,9 @@ URCS: tuple[str, ...] = (
     ),
 )
 """Beginnings of lines that nobody asked for; the operator may add more (`PortSettings.urcs`)."""
+
+RESTARTED = frozenset({"RDY", "^SYSSTART", "+WIND: 3"})
+"""What SIMCom and Quectel, Cinterion, Wavecom say once, when they have started: every setting is gone then."""
 
 DIRECT = ("+CMT:", "+CDS:")
 """URCs whose next line is a PDU."""
@@ -290,10 +295,10 @@ def imsi(lines: Iterable[str]) -> str | None:
 
 
 def iccid(lines: Iterable[str]) -> str | None:
-    """The answer to +CCID, +ICCID, ^ICCID or +CRSM of EF_ICCID, digits swapped back where the modem did not (ITU-T E.118)."""
+    """The answer to +CCID, +ICCID, ^ICCID, +QCCID or +CRSM of EF_ICCID, digits swapped back where the modem did not (ITU-T E.118)."""
     found = _number(
         lines,
-        r'(?:[+^]?(?:C?CID|ICCID):\s*)?(?:\+CRSM:\s*144,\s*\d+,\s*)?"?((?:89|98)\d{16,18}[0-9Ff]{0,2})"?',
+        r'(?:[+^]?(?:Q?C?CID|ICCID):\s*)?(?:\+CRSM:\s*144,\s*\d+,\s*)?"?((?:89|98)\d{16,18}[0-9Ff]{0,2})"?',
     )
     if found and found.startswith("98"):
         even = found + "F" * (len(found) % 2)

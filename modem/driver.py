@@ -48,6 +48,11 @@ _INDICATIONS = (
     (1, 1, 0, 1),
     (1, 1, 0, 0),
 )  # §3.4.1, best first
+_DIRECTLY = (
+    (2, 2, 0, 1),
+    (2, 2, 0, 0),
+    (1, 2, 0, 0),
+)  # the whole SMS in the URC: only where it is acknowledged, so that the network keeps it until then
 _REGISTRATIONS_BEST_FIRST = ("home", "roaming", "searching", "denied", "idle", "unknown")
 
 _silent = logging.Logger("modem.silent", logging.CRITICAL + 1)  # the library would log PINs and texts
@@ -60,6 +65,7 @@ class _Session(GsmModem, Transport):  # type: ignore[misc]
 
     def __init__(self, settings: PortSettings, on_urc: Callable[[list[str]], None]) -> None:
         self._on_urc = on_urc
+        self._quiet: bool | None = None  # None: ATE0 was not yet said
         super().__init__(
             settings.url,
             settings.baud,
@@ -80,7 +86,22 @@ class _Session(GsmModem, Transport):  # type: ignore[misc]
             writeTerm=end,
             expectedResponseTermSeq=">" if prompt else None,
         )
+        if text == "ATE0":
+            self._quiet = False
+        elif self._quiet and text in lines:
+            self.restarted()
+            self.check()
+        elif self._quiet is False and end and not prompt:
+            self._quiet = not any(line.upper().startswith("AT") for line in lines)
         return lines
+
+    def restarted(self) -> None:
+        """It echoes again or says that it has started: PDU mode, storages and indications are not ours any more."""
+        self._die("modem_restarted", "the modem started anew by itself: it is opened again")
+
+    @property
+    def set_up(self) -> bool:
+        return self._quiet is not None
 
     def put(self, text: str) -> None:
         GsmModem.write(self, text, waitForResponse=False, writeTerm="")
@@ -192,6 +213,7 @@ class SerialModem:
             "AT+CCID",
             "AT+ICCID",
             "AT^ICCID?",
+            "AT+QCCID",
             "AT+CRSM=176,12258,0,0,10",
         ):  # EF_ICCID, 3GPP TS 31.102 §4.2.1
             iccid = at.iccid(self._try(query))
@@ -215,19 +237,31 @@ class SerialModem:
             self._acknowledges = any(
                 body.split(",")[0].strip() == "1" for body in at.bodies("+CSMS", self._try("AT+CSMS?"))
             )
-        self._choose_storages(at.memories_offered(self._try("AT+CPMS=?")))
+        self._choose_storages(at.memories_offered(self._try("AT+CPMS=?")) or self._storages_that_it_takes())
         offered = at.values_offered("+CNMI", self._try("AT+CNMI=?"))
-        for wanted in _INDICATIONS:
+        if self._indicate(_INDICATIONS, offered) or self._try("AT+CNMI=2,1"):
+            return
+        self._acknowledges = self._acknowledges or bool(self._try("AT+CSMS=1"))
+        if not (self._acknowledges and self._indicate(_DIRECTLY, offered)):
+            raise ModemError(
+                "no_indications", "the modem cannot say that an SMS came (AT+CNMI): use another stick"
+            )
+
+    def _indicate(self, choices: Sequence[tuple[int, ...]], offered: Sequence[frozenset[int]]) -> bool:
+        """Set the first of these that the modem offers and takes."""
+        for wanted in choices:
             if wanted[3] == 2 and "SR" not in self._storages:
                 continue
             if offered and not all(value in values for value, values in zip(wanted, offered, strict=False)):
                 continue
             if self._try("AT+CNMI=" + ",".join(map(str, wanted))):
-                return
-        if not self._try("AT+CNMI=2,1"):
-            raise ModemError(
-                "no_indications", "the modem cannot say that an SMS came (AT+CNMI): use another stick"
-            )
+                return True
+        return False
+
+    def _storages_that_it_takes(self) -> list[tuple[str, ...]]:
+        """For a modem that does not tell which storages it has."""
+        taken = tuple(name for name in _STORAGES if self._try(f'AT+CPMS="{name}"'))
+        return [taken, taken, taken]
 
     def _choose_storages(self, offered: list[tuple[str, ...]]) -> None:
         if not offered or not offered[0]:
@@ -441,7 +475,8 @@ class SerialModem:
         try:
             entry = at.read(index, self._command(f"AT+CMGR={index}"))
         except ModemError as no:
-            if no.code in at.EMPTY_SLOT:
+            # Old firmware has no other word for an empty slot than ERROR.
+            if no.code in at.EMPTY_SLOT or no.code == "error":
                 return None
             raise
         return None if entry is None else Stored(storage, index, entry.pdu, entry.stat)
@@ -476,7 +511,9 @@ class SerialModem:
     def _on_urc(self, lines: list[str]) -> None:
         """Runs in the reader, under the session's condition."""
         line = lines[0]
-        if line.startswith(at.DIRECT) and len(lines) > 1:
+        if line in at.RESTARTED and self._session.set_up:
+            self._session.restarted()
+        elif line.startswith(at.DIRECT) and len(lines) > 1:
             self._direct.append(Stored(line.split(":")[0], 0, lines[1].upper()))
             self._hints.add(("", 0))
         elif line.startswith(("+CMTI:", "+CDSI:")):
@@ -499,7 +536,8 @@ class SerialModem:
         with self._session.changed:
             self._session.check()
             hints, self._hints = self._hints, set()
-            return hints
+            # A storage by another name (MT is SM and ME together) says only that something came.
+            return {hint if hint[0] in _STORAGES else ("", 0) for hint in hints}
 
     def interrupt(self) -> None:
         with self._session.changed:
