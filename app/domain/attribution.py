@@ -187,6 +187,11 @@ def _by_name(
         waiting or mine,
         key=lambda c: (_outcome(readings, c) is not Outcome.UNRECOGNISED, c.opened_at, c.submission_id),
     )
+    if _outcome(readings, chosen) is Outcome.UNRECOGNISED:
+        # What it cannot read and another service gave word for word is that answer once more.
+        others = [c for c in mine if c.answered and c.service != chosen.service]
+        again = [c for c in others if (c.answer_text or "").strip() == text.strip()]
+        chosen = max(again, key=lambda c: (c.opened_at, c.submission_id), default=chosen)
     decision = Decision(
         "note",
         chosen.question_id,
