@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from app.domain.errors import GatewayError, Unavailable
 from app.domain.identifiers import normalise_address
 from app.domain.services import Catalogue
 from app.exchange.reception import Desk, Place, settle_report
@@ -53,6 +54,7 @@ class Sender:
         self._status_reports = status_reports
         self._desk = desk
         self._unsure: tuple[str, str] | None = None
+        self._unwritten: Callable[[Tx], None] | None = None
         self._phones_at: datetime | None = None
         self._phone_pause = PHONE_PAUSE
 
@@ -89,13 +91,23 @@ class Sender:
         now = self._clock()
         if not self._may_send():
             return Sent(wait_until=now + NO_LEASE)
+        self._write_what_was_not()
+        # Where the commit's word is lost, the claim may stand all the same.
+        self._unwritten = lambda tx: lanes.recover_own(tx, self._place.lane, self._place.fence, now)
         claimed = self._store.write(lambda tx: self._claim(tx, now))
+        self._unwritten = None
         if claimed is None or isinstance(claimed, datetime):
             return Sent(wait_until=min(claimed or now + IDLE, now + IDLE))
         if isinstance(claimed, phones.DueAnswer):
             self._answer_phone(claimed, now)
             return Sent()
         return Sent(deadline=self._ask(claimed))
+
+    def _write_what_was_not(self) -> None:
+        """The database was away when the last message was claimed or ended: nothing is claimed before that is written."""
+        if self._unwritten is not None:
+            self._store.write(self._unwritten)
+            self._unwritten = None
 
     def _claim(self, tx: Tx, now: datetime) -> phones.DueAnswer | submissions.Claimed | datetime | None:
         place = self._place
@@ -167,8 +179,19 @@ class Sender:
     def _answer_phone(self, answer: phones.DueAnswer, now: datetime) -> None:
         assert self._desk is not None
         desk = self._desk
-        words = self._store.read(lambda tx: desk.words(tx, answer, now))
-        state, references, code = "sent", None, None
+        state, references, code, words = "sent", None, None, ""
+        try:
+            words = self._store.read(lambda tx: desk.words(tx, answer, now))
+        except Unavailable as away:
+            no_words = away.code
+            self._settle(lambda tx: phones.postpone_answer(tx, answer, now, no_words))
+            return
+        except GatewayError as error:  # its check or its service is not there any more
+            no_words = error.code
+            self._settle(
+                lambda tx: phones.settle_answer(tx, answer, now, state="refused", text_sent="", code=no_words)
+            )
+            return
         try:
             sent = self._put_on_air(answer.number, words, PHONE_VALIDITY)
             references = ",".join(map(str, sent))
@@ -184,6 +207,7 @@ class Sender:
             state = "refused"
         except (MaybeSubmitted, ModemLost) as error:
             state, code = "uncertain", error.code
+            self._unsure = None  # a +CMGS that comes now is this one's
         at = self._clock()
         self._phones_at, self._phone_pause = None, PHONE_PAUSE
         self._settle(
@@ -199,7 +223,9 @@ class Sender:
             fn(tx)
             lanes.sending_ended(tx, self._place.lane)
 
+        self._unwritten = both
         self._store.write(both)
+        self._unwritten = None
 
     def _put_on_air(self, address: str, body: str, validity: timedelta) -> list[int]:
         try:
