@@ -50,10 +50,11 @@ class Housekeeper:
 
 def _give_up(tx: Tx, question_id: str, now: datetime) -> None:
     """The hold stays with the SIM: what it received meanwhile may still lie in it."""
-    for submission_id in submissions.in_flight_of(tx, question_id):
-        submissions.end_submission(tx, submission_id, ended="timeout", held_until=None)
-    questions.move(
+    moved = questions.move(
         tx, question_id, {State.UNCERTAIN, State.AWAITING_REPLY}, State.NO_REPLY, now=now, by="housekeeper",
         why="sim_absent", error_code="sim_absent", error_blame="sim",
         error_detail="The SIM that asked could not be read any more, so a reply may lie unread on it. Plug its modem in again.",
     )  # fmt: skip
+    # Where it did not move it is still being sent, or has ended: its flight is another's business.
+    for submission_id in submissions.in_flight_of(tx, question_id) if moved else ():
+        submissions.end_submission(tx, submission_id, ended="timeout", held_until=None)

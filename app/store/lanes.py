@@ -240,6 +240,13 @@ def _recover(tx: Tx, row: Any, now: datetime) -> None:
             )
 
 
+def recover_own(tx: Tx, lane: str, fence: int, now: datetime) -> None:
+    """What this lane itself may have claimed without knowing becomes uncertain, too. LaneLost."""
+    lock(tx, lane, fence)
+    _recover(tx, tx.execute(select(t.lanes).where(_l.name == lane)).one(), now)
+    sending_ended(tx, lane)
+
+
 # -- a lane's own transactions ------------------------------------------------------------------------------------
 
 _OWN = select(_l.fence, _l.sim_id, _l.paused, _l.next_send_at, _l.pace, _l.per_hour, _l.per_day).where(
@@ -506,7 +513,8 @@ def answer_request(tx: Tx, request_id: str, state: str, answer: dict[str, Any]) 
 
 
 def absent_since_deadline(tx: Tx, read_before: datetime, limit: int = 200) -> list[tuple[str, str]]:
-    """Questions on the air past their deadline whose SIM's inbox was last read before it: (question, sim)."""
+    """Questions on the air past their deadline whose SIM's inbox was last read before it, or is not read any more, as where
+    a stick went away before its lane could end what was due: (question, sim)."""
     q, m = t.questions.c, t.sims.c
     rows = tx.execute(
         select(q.id, _s.sim_id)
@@ -515,7 +523,7 @@ def absent_since_deadline(tx: Tx, read_before: datetime, limit: int = 200) -> li
         .where(
             text("questions.state IN ('submitting', 'uncertain', 'awaiting_reply')"),
             q.deadline <= read_before,
-            or_(m.last_read_at.is_(None), m.last_read_at < q.deadline),
+            or_(m.last_read_at.is_(None), m.last_read_at < q.deadline, m.last_read_at < read_before - UNREAD),
         )
         .limit(limit)
     )
