@@ -170,6 +170,10 @@ class LaneWorker:
             self._closed(now, error.detail)
         except Unavailable as error:
             log.error("the database cannot be written", lane=self.name, detail=error.detail)
+            if self._session is not None:
+                self._session.whole_at = (
+                    None  # what was hinted or delivered and could not be kept is read again
+                )
             return now + FIRST_RETRY
         return self._retry_at or now
 
@@ -384,7 +388,7 @@ class LaneWorker:
     ) -> None:
         place, removed = session.place, list(self._removed)
         pairs = [(None if s.storage.startswith(DIRECT) else f"{s.storage}:{s.index}", s.pdu) for s in found]
-        foreign = session.foreign and session.whole_at is None
+        foreign = session.foreign
 
         def keep(tx: Tx) -> list[inbox.Kept]:
             lanes.lock(tx, place.lane, place.fence)
@@ -403,7 +407,10 @@ class LaneWorker:
         kept = self._reception.take_in(place, keep, now)
         self._removed = self._removed[len(removed) :]
         if whole:
-            session.whole_at = now
+            session.whole_at, session.foreign = (
+                now,
+                False,
+            )  # from here on, what comes into the stick is its own
         if counted:
             session.counts_at = now
             session.deadline = self._store.read(lambda tx: replies.next_deadline(tx, place.sim_id))
