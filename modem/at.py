@@ -278,10 +278,9 @@ def operator(lines: Iterable[str]) -> str | None:
 
 
 def pin_state(lines: Iterable[str]) -> str | None:
-    """`READY`, `SIM PIN`, `SIM PUK`, … of +CPIN (3GPP TS 27.007 §8.3)."""
-    for body in bodies("+CPIN", lines):
-        return body.strip('"').upper()
-    return None
+    """`READY`, `SIM PIN`, `SIM PUK`, … of +CPIN (3GPP TS 27.007 §8.3); the last one, as a starting SIM also says it unasked."""
+    said = bodies("+CPIN", lines)
+    return said[-1].strip('"').upper() if said else None
 
 
 def imei(lines: Iterable[str]) -> str | None:

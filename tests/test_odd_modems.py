@@ -86,6 +86,7 @@ STICKS = [
     Habits("no-storages-test", storages_test=None),
     Habits("no-iccid", iccid_by=""),
     Habits("sim-busy", busy=3, errors="text"),
+    Habits("sim-just-starting", answers={"AT+CPIN?": "+CPIN: NOT READY\n+CPIN: READY\nOK"}),
     Habits("no-indications-test", indications_test=None, indications=r"2,1"),
     Habits("byte-by-byte", byte_by_byte=True),
     Habits("lf-only", end="\n", prompt="\n> "),
@@ -247,6 +248,19 @@ def test_a_restart_in_the_middle_of_sending_leaves_a_doubt_at_once() -> None:
         with pytest.raises(MaybeSubmitted, match="modem_restarted"):
             send(modem, SHORT_CODE, QUESTION)
         assert time.monotonic() - begun < 10
+
+
+def test_a_hint_before_the_prompt_and_a_long_text_do_not_disturb_each_other() -> None:
+    long = "Jaminan " * 30
+    stick = OddModem(
+        Habits("hints-before-prompt", prompt='\r\n+CMTI: "SM",1\r\n\r\n> ', answers_first=True),
+        lambda sent: [ANSWER],
+    )
+    with stick.plugged_in(), opened(stick) as (modem, _):
+        assert send(modem, NATIONAL, long) == [42, 43]
+        assert "".join(sent.text for sent in stick.sent) == long
+        assert ("SM", 1) in modem.hinted()
+        assert len(modem.inbox()) == 2
 
 
 def test_a_reference_that_comes_late_is_kept() -> None:
