@@ -93,12 +93,24 @@ class Lease:
 
     def run(self, stop: threading.Event) -> None:
         while not stop.wait(RENEW.total_seconds()):
-            before = time.monotonic()
             try:
-                if self._store.write(lambda tx: lanes.renew_lease(tx, self._process_id, utc_now())):
-                    self._renewed = before
+                self.renew()
             except GatewayError as error:
                 log.error("the lease could not be renewed", detail=error.detail)
+            except Exception:  # without this thread nothing would ever be sent again
+                log.exception("the lease could not be renewed")
+
+    def renew(self) -> None:
+        """Once more for its span; a process that slept so long that it was struck off is entered again. GatewayError."""
+        before = time.monotonic()
+
+        def again(tx: Tx) -> None:
+            now = utc_now()
+            if not lanes.renew_lease(tx, self._process_id, now):
+                lanes.begin_process(tx, self._process_id, socket.gethostname(), now)
+
+        self._store.write(again)
+        self._renewed = before
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from conftest import HandClock
 from lanes_playing import BALANCE, SHORT, STATUS, Stage, card, make_sim, staged
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 from store_playing import (
     accept_one,
     claim_one,
@@ -27,6 +27,7 @@ from app.domain.errors import Unavailable
 from app.domain.services import Catalogue
 from app.domain.states import State
 from app.exchange.housekeeper import ABSENT, Housekeeper
+from app.runtime import Lease, utc_now
 from app.store import lanes
 from app.store import tables as t
 from app.store.engine import Store
@@ -180,6 +181,21 @@ def test_giving_a_sim_up_leaves_alone_what_is_still_being_sent(store: Store, clo
     seconds += 2 * ABSENT.total_seconds() + 2
     keeper.step(clock.now)
     assert question(store, claimed.question_id).state == "no_reply"
+
+
+def test_a_process_that_slept_for_days_may_send_again(store: Store) -> None:
+    now = utc_now()
+    store.write(lambda tx: lanes.begin_process(tx, "prc_one", "host", now - timedelta(days=3)))
+    p = t.processes.c
+    store.write(  # PostgreSQL's own clock gave it a lease until today
+        lambda tx: tx.execute(update(t.processes).values(lease_until=now - timedelta(days=2))).close()
+    )
+    lease = Lease(store, "prc_one")
+    store.write(lambda tx: lanes.recover_orphans(tx, now))
+    assert store.read(lambda tx: tx.execute(select(p.id)).all()) == []
+    lease.renew()
+    ((until,),) = store.read(lambda tx: tx.execute(select(p.lease_until)).all())
+    assert until > now
 
 
 # -- whose text it is -------------------------------------------------------------------------------------------------
