@@ -27,7 +27,9 @@ from app.domain.errors import Unavailable
 from app.domain.services import Catalogue
 from app.domain.states import State
 from app.exchange.housekeeper import ABSENT, Housekeeper
+from app.exchange.reception import settle_report
 from app.runtime import Lease, utc_now
+from app.store import inbox as tpdus
 from app.store import lanes
 from app.store import tables as t
 from app.store.engine import Store
@@ -244,3 +246,24 @@ def test_only_what_lay_in_the_stick_when_it_opened_is_foreign(tmp_path: Path) ->
         stage.run(seconds=20)
         assert [m.state for m in stage.messages()] == ["foreign", "attributed"]
         assert stage.state(one) is State.ANSWERED
+
+
+def test_a_report_that_may_be_anothers_fails_no_question(store: Store, clock: HandClock) -> None:
+    lane = open_lane(store, clock())
+    accept_one(store, clock())
+    claimed = claim_one(store, lane, clock())
+    mark_unsure(store, claimed, clock())
+    likely = tpdus.Reported(claimed.submission_id, claimed.question_id, certain=False)
+    store.write(lambda tx: settle_report(tx, likely, 0x46, clock()))
+    assert question(store, claimed.question_id).state == "uncertain"
+    store.write(lambda tx: settle_report(tx, likely, 0x00, clock()))
+    assert question(store, claimed.question_id).state == "awaiting_reply"
+
+
+def test_a_clock_that_was_never_set_teaches_nothing(store: Store, clock: HandClock) -> None:
+    lane = open_lane(store, clock())
+    stamp = clock() + timedelta(seconds=3)
+    ahead = store.write(lambda tx: tpdus.learn_centre(tx, lane.sim_id, stamp, clock()))
+    assert ahead == timedelta(seconds=3)
+    years_ago = clock() - timedelta(days=2000)
+    assert store.write(lambda tx: tpdus.learn_centre(tx, lane.sim_id, stamp, years_ago)) == ahead

@@ -390,10 +390,13 @@ class Reception:
 
 
 def settle_report(tx: Tx, reported: inbox.Reported, status: int, now: datetime) -> None:
-    """What a status report says of its submission: delivered, given up for good, or nothing yet (3GPP TS 23.040 §9.2.3.15)."""
+    """What a status report says of its submission: delivered, given up for good, or nothing yet (3GPP TS 23.040 §9.2.3.15).
+
+    One that is only likely to be this submission's fails nothing.
+    """
     if status < TRYING:
         inbox.delivered(tx, reported, now, "network")
-    elif status >= PERMANENT:
+    elif status >= PERMANENT and reported.certain:
         inbox.undelivered(tx, reported, status, now, "network")
 
 

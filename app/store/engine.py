@@ -30,7 +30,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from app.domain.errors import GatewayError, SettingsError, Unavailable
@@ -181,6 +181,9 @@ class Store:
         if self.sqlite:
             self._jobs.put(None)
             self._writer.join()
+            while not self._jobs.empty():
+                if (late := self._jobs.get()) is not None:
+                    late.future.set_exception(Unavailable("The gateway is stopping; try again in a moment."))
         else:
             self._pool.shutdown()
         self._write_engine.dispose()
@@ -192,7 +195,7 @@ class Store:
                 with self._write_engine.begin() as conn:
                     tx = Tx(conn, self.keys)
                     result = fn(tx)
-            except OperationalError as error:
+            except (OperationalError, InterfaceError) as error:
                 # 40001 and 40P01: another transaction won; ours left nothing and may run again.
                 if getattr(error.orig, "sqlstate", None) in ("40001", "40P01") and attempt < 3:
                     continue
@@ -244,6 +247,13 @@ class Store:
             return False
         try:
             conn.begin()
+        except OperationalError as error:
+            # Another process held the lock for BUSY_SECONDS: each alone would wait as long again.
+            conn.rollback()
+            for job in group:
+                job.error = _unwritable(error)
+            return True
+        try:
             for job in group:
                 job.tx = Tx(conn, self.keys)
                 job.result = job.fn(job.tx)

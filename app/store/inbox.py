@@ -353,7 +353,8 @@ def learn_centre(tx: Tx, sim_id: str, stamp: datetime | None, received_at: datet
     """By how much the service centre's clock is known to be ahead: the greatest stamp − arrival seen on this SIM, this one too."""
     known = tx.execute(_AHEAD, {"sim": sim_id}).scalar()
     ahead = None if stamp is None else (stamp - received_at) // t.MICROSECOND
-    if ahead is not None and (known is None or ahead > known):
+    absurd = stamp is not None and abs(stamp - received_at) > WINDOW  # one of the two clocks was not set
+    if ahead is not None and not absurd and (known is None or ahead > known):
         change(tx, t.sims, sim_id, centre_ahead=ahead)
         known = ahead
     return timedelta(microseconds=known or 0)
