@@ -75,7 +75,12 @@ def served(folder: Path, settings: str) -> Iterator[Served]:
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BPJS_SMS_")}
+    # Unbuffered output would hide what a pipe never gets.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("BPJS_SMS_") and name != "PYTHONUNBUFFERED"
+    }
     return kept | PATHED
 
 

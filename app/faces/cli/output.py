@@ -135,7 +135,9 @@ class Session:
 
     def show_json(self, value: object) -> None:
         """The one thing that stdout holds with `--json`."""
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+        print(
+            json.dumps(value, ensure_ascii=False, indent=2, default=str), flush=True
+        )  # a pipe's reader may wait for it
 
     def say(self, sentence: str) -> None:
         """A line for people: nothing with `--json`."""
