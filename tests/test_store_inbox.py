@@ -445,7 +445,9 @@ def test_a_report_settles_the_only_uncertain_one(store: Store, clock: HandClock)
     claimed = claim_one(store, lane, clock())
     mark_unsure(store, claimed, clock())
     found = report(store, lane, clock(), reference=99)
-    assert found == Reported(claimed.submission_id, claimed.question_id, False)
+    assert found == Reported(claimed.submission_id, claimed.question_id, True), (
+        "it was submitted after we asked"
+    )
     store.write(lambda tx: inbox.delivered(tx, found, clock(), "network"))
     assert history(store, check.question_id) == ["queued", "submitting", "uncertain", "awaiting_reply"]
     assert submission(store, claimed.submission_id).state == "delivered"

@@ -17,6 +17,7 @@ from app.store.questions import add_event, move
 from app.store.submissions import WINDOW, end_submission
 
 PARTS_APART = timedelta(minutes=10)  # service-centre times of one message's parts (design, section 4)
+CLOCKS_APART = timedelta(minutes=5)  # a report's time of submission may lie so long before ours
 CLOCK_SAMPLES = 20  # texts looked at before service-centre times are believed (design, section 4.1, rule 3)
 
 _d = t.tpdus.c
@@ -370,7 +371,7 @@ def recent_delays(tx: Tx, sim_id: str, ahead: timedelta) -> list[timedelta]:
 # -- status reports -----------------------------------------------------------------------------------------------
 
 _MATCH_REPORT = (
-    select(_s.id, _s.question_id, _s.kind, _s.state, _s.tp_references)
+    select(_s.id, _s.question_id, _s.kind, _s.state, _s.tp_references, _s.opened_at)
     .where(
         _s.sim_id == bindparam("sim"),
         _s.address_index == bindparam("who"),
@@ -383,7 +384,7 @@ _MATCH_REPORT = (
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """The submission that a status report belongs to."""
+    """The submission that a status report belongs to: surely, or only by being the one that lacks a word."""
 
     submission_id: str
     question_id: str | None
@@ -402,7 +403,7 @@ def keep_report(
     now: datetime,
 ) -> Reported | None:
     """Decide a status report: the newest submission of this SIM to this address with this TP-MR, else the only one that is
-    uncertain and has none. None is no fault: it is looked at again when its +CMGS comes."""
+    uncertain and has none (certain if it was submitted no earlier than we asked). None is no fault: it is looked at again when its +CMGS comes."""
     who = tx.index("address", normalise_address(address))
     rows = tx.execute(_MATCH_REPORT, {"sim": sim_id, "who": who, "since": now - WINDOW}).all()
     exact = [row for row in rows if str(reference) in (row.tp_references or "").split(",")]
@@ -414,7 +415,10 @@ def keep_report(
         .where(_d.id == tpdu_id)
         .values(tp_reference=reference, tp_status=status, submission_id=best.id if best else None)
     )
-    return Reported(best.id, best.question_id, bool(exact)) if best else None
+    if best is None:
+        return None
+    certain = bool(exact) or (stamp is not None and stamp >= best.opened_at - CLOCKS_APART)
+    return Reported(best.id, best.question_id, certain)
 
 
 def early_report(
