@@ -202,6 +202,14 @@ class Stage:
             return modem.wait(HEARD)
         return False
 
+    def pull(self, name: str = "xl-1") -> None:
+        """Pull a stick out, and wait until its driver has seen it."""
+        self.dongles[name].unplug(self.clock.now)
+        modem = self.modems.get(name)
+        with suppress(ModemLost):
+            while modem is not None and modem.wait(HEARD):
+                modem.hinted()
+
     def run(self, *, stride: float = 0.0, until: Callable[[], bool] = lambda: False, **span: float) -> bool:
         """Go on for this long, at most, from one due thing to the next (but not in smaller strides); True once `until` holds."""
         end = self.clock.now + timedelta(**span)

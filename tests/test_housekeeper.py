@@ -26,15 +26,11 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield one
 
 
-def away(stage: Stage) -> None:
-    stage.dongles["xl-1"].unplug(stage.clock.now)
-
-
 # -- the queue ----------------------------------------------------------------------------------------------------
 
 
 def test_what_was_not_sent_in_time_expires(stage: Stage) -> None:
-    away(stage)
+    stage.pull()
     one = stage.ask(card(1), expires_in=timedelta(minutes=10))
     two = stage.ask(card(2))
     stage.run(minutes=9, stride=30)
@@ -159,7 +155,7 @@ def test_a_lane_that_was_taken_from_it_stops_and_comes_back_when_it_can(stage: S
 def test_a_sim_away_for_good_ends_its_wait_a_quarter_of_an_hour_after_the_deadline(stage: Stage) -> None:
     one = stage.ask(card(1, 93))
     stage.turn()
-    away(stage)
+    stage.pull()
     stage.run(minutes=5, stride=1)
     stage.run(seconds=ABSENT.total_seconds() - 10, stride=5)
     assert stage.state(one) is State.AWAITING_REPLY
@@ -173,7 +169,7 @@ def test_a_sim_away_for_good_ends_its_wait_a_quarter_of_an_hour_after_the_deadli
 def test_neither_a_jump_of_the_clock_nor_a_sleep_ends_a_wait_without_a_sim(stage: Stage) -> None:
     one = stage.ask(card(1, 93))
     stage.turn()
-    away(stage)
+    stage.pull()
     stage.run(minutes=1, stride=5)
     for _ in range(3):
         stage.clock.advance(days=1)
@@ -184,10 +180,10 @@ def test_neither_a_jump_of_the_clock_nor_a_sleep_ends_a_wait_without_a_sim(stage
 def test_after_the_sim_was_given_up_its_conversation_stays_held_on_it_alone(tmp_path: Path) -> None:
     looks = {"xl-1": LaneLook(), "xl-2": LaneLook()}
     with staged(tmp_path, looks=looks, names_card=False) as stage:
-        stage.dongles["xl-2"].unplug(stage.clock.now)
+        stage.pull("xl-2")
         one = stage.ask(card(1))
         stage.turn()
-        away(stage)
+        stage.pull()
         stage.run(until=stage.ended(one), minutes=25, stride=10)
         assert stage.state(one) is State.NO_REPLY
         two = stage.ask(card(2))

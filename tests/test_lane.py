@@ -58,7 +58,7 @@ def test_a_question_goes_out_and_its_answer_comes_back(tmp_path: Path, database_
 
 def test_a_missing_port_is_said_and_opened_when_it_is_there(stage: Stage) -> None:
     dongle = stage.dongles["xl-1"]
-    dongle.unplug(stage.clock.now)
+    stage.pull()
     stage.run(minutes=2)
     lane = stage.lane()
     assert lane.state == "offline"
@@ -102,7 +102,7 @@ def test_a_pin_opens_the_sim(tmp_path: Path) -> None:
         stage.answered(stage.ask(card(1)))
         for _ in range(2):  # a right one may be offered again and again
             stage.die()
-            stage.dongles["xl-1"].unplug(stage.clock.now)
+            stage.pull()
             stage.dongles["xl-1"].plug(stage.clock.now)
             stage.boot()
             assert stage.run(until=lambda: stage.workers["xl-1"].ready[0], seconds=2)
@@ -287,7 +287,7 @@ def test_a_stick_that_is_back_works_within_two_seconds(stage: Stage) -> None:
     stage.answered(stage.ask(card(1)))
     dongle = stage.dongles["xl-1"]
     for away in (0.5, 5.0, 40.0):
-        dongle.unplug(stage.clock.now)
+        stage.pull()
         stage.run(seconds=away)
         assert stage.lane().state == "offline"
         assert "plug the stick in" in str(stage.lane().reason)
@@ -427,7 +427,7 @@ def test_a_lane_whose_row_was_taken_stops_and_its_question_is_uncertain(stage: S
 
 def swap(stage: Stage, sim: object) -> None:
     dongle = stage.dongles["xl-1"]
-    dongle.unplug(stage.clock.now)
+    stage.pull()
     dongle.sim = sim  # type: ignore[assignment]
     dongle.plug(stage.clock.now)
 
@@ -452,7 +452,7 @@ def test_texts_of_the_stick_itself_under_another_sim_are_nobodys(stage: Stage) -
     one = stage.ask(card(1))
     stage.turn()
     dongle = stage.dongles["xl-1"]
-    dongle.unplug(stage.clock.now)
+    stage.pull()
     dongle.me.put(encode_deliver("2757", f"Saldo JHT KPJ {card(2)} Rp 5.000", stage.clock.now), 0)
     swap(stage, make_sim(7))
     two = stage.ask(card(2))
@@ -468,7 +468,7 @@ def test_texts_of_the_stick_itself_under_the_same_sim_are_read(stage: Stage) -> 
     one = stage.ask(card(1))
     stage.turn()
     dongle = stage.dongles["xl-1"]
-    dongle.unplug(stage.clock.now)
+    stage.pull()
     dongle.me.put(encode_deliver("2757", f"Saldo JHT KPJ {card(1)} Rp 5.000", stage.clock.now), 0)
     dongle.plug(stage.clock.now)
     stage.run(seconds=3)
@@ -507,7 +507,7 @@ def test_while_its_stick_is_away_a_question_waits_on(stage: Stage) -> None:
     one, silent = stage.ask(card(1)), stage.ask(card(2, 93), "bpjstk-balance")
     stage.turn()
     dongle = stage.dongles["xl-1"]
-    dongle.unplug(stage.clock.now)
+    stage.pull()
     stage.run(minutes=18, stride=5)
     assert stage.state(one) is State.AWAITING_REPLY
     dongle.plug(stage.clock.now)
@@ -519,7 +519,7 @@ def test_a_stick_that_is_away_for_good_ends_the_wait_and_a_reply_is_late(stage: 
     one = stage.ask(card(1))
     stage.turn()
     dongle = stage.dongles["xl-1"]
-    dongle.unplug(stage.clock.now)
+    stage.pull()
     assert stage.run(until=stage.ended(one), stride=5, minutes=21)
     view = stage.check(one)
     assert (view.state, view.error_code, view.error_blame) == (State.NO_REPLY, "sim_absent", "sim")
