@@ -121,19 +121,19 @@ class Peer:
     def _answer(self, command: str) -> None:
         if command.startswith("AT+CMGS=") and b">" in self.prompt:
             self._text = ""
+        self._hear(command)  # before it answers, for who asked goes on at once
         self.say(self.prompt if command.startswith("AT+CMGS=") else self.answers.get(command, b"\r\nOK\r\n"))
-        self._hear(command)
 
     def _enter(self, char: str) -> None:
         if char == "\x1b":
             self._text = None
-            self.say(b"\r\nOK\r\n")
             self._hear("ESC")
+            self.say(b"\r\nOK\r\n")
         elif char == "\x1a":
             self.submitted.append(self._text or "")
             self._text = None
-            self.say(self.verdicts.pop(0) if len(self.verdicts) > 1 else self.verdicts[0])
             self._hear("CTRL-Z")
+            self.say(self.verdicts.pop(0) if len(self.verdicts) > 1 else self.verdicts[0])
         else:
             self._text = (self._text or "") + char
 
