@@ -113,18 +113,7 @@ def renew_lease(tx: Tx, process_id: str, now: datetime) -> bool:
 def end_process(tx: Tx, process_id: str, now: datetime) -> None:
     """Give back its lanes, with what they left in the air recovered, and strike it off."""
     for row in tx.execute(select(t.lanes).where(_l.owner == process_id).with_for_update()).all():
-        _recover(tx, row, now)
-        tx.execute(
-            update(t.lanes)
-            .where(_l.name == row.name)
-            .values(
-                owner=None,
-                fence=row.fence + 1,
-                step_started_at=None,
-                state=LaneState.OFFLINE.value,
-                reason="the gateway is not running",
-            )
-        )
+        _free(tx, row, "the gateway is not running", now)
     tx.execute(delete(t.processes).where(t.processes.c.id == process_id))
 
 
@@ -177,21 +166,19 @@ def recover_orphans(tx: Tx, now: datetime) -> int:
     count = 0
     for row in orphans:
         if not _lives(tx, row, now):
-            _recover(tx, row, now)
-            tx.execute(
-                update(t.lanes)
-                .where(_l.name == row.name)
-                .values(
-                    owner=None,
-                    fence=row.fence + 1,
-                    step_started_at=None,
-                    state=LaneState.OFFLINE.value,
-                    reason="the process that held this lane is gone",
-                )
-            )
+            _free(tx, row, "the process that held this lane is gone", now)
             count += 1
     tx.execute(delete(t.processes).where(t.processes.c.lease_until < database_now(tx, now) - FORGOTTEN))
     return count
+
+
+def _free(tx: Tx, row: Any, reason: str, now: datetime) -> None:
+    """Recover what the lane left in the air, then let anybody take it, under a new fence."""
+    _recover(tx, row, now)
+    change(
+        tx, t.lanes, row.name, owner=None, fence=row.fence + 1, step_started_at=None,
+        state=LaneState.OFFLINE.value, reason=reason,
+    )  # fmt: skip
 
 
 def any_orphan(tx: Tx, now: datetime) -> bool:
