@@ -61,15 +61,34 @@ class Usage:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ussd:
+    """What the network said to a USSD code (3GPP TS 27.007 §7.15). `more`: it waits for an answer, by another `ussd`."""
+
+    text: str
+    more: bool = False
+
+
 @dataclass(slots=True)
 class PortSettings:
-    """What is needed to open a port. `url` is any pyserial URL; durations are timedeltas."""
+    """What is needed to open a port. `url` is any pyserial URL; durations are timedeltas.
+
+    network_mode: `auto 2g 3g 4g`, set as the quirks say; None leaves it · sms_over: `ps cs ps_first cs_first` of +CGSMS
+    (3GPP TS 27.007 §10.1.21); None leaves it · bar_calls: bar incoming calls where the network lets · trace: told every
+    line of the exchange with its direction, `>` or `<`, identifiers replaced.
+    """
 
     url: str
     baud: int = 115200
     pin: str | None = None
     may_offer_pin: bool = True
+    flow_control: bool = False
+    network_mode: str | None = None
+    sms_over: str | None = None
+    bar_calls: bool = False
+    trace: Callable[[str, str], None] | None = None
     urcs: Sequence[str] = field(default_factory=tuple)
+    boot_timeout: timedelta = timedelta(seconds=60)
     cmgs_timeout: timedelta = timedelta(seconds=120)
     prompt_timeout: timedelta = timedelta(seconds=10)
     answer_timeout: timedelta = timedelta(seconds=10)
@@ -146,6 +165,33 @@ class Modem(Protocol):
 
     def read(self, storage: str, index: int) -> Stored | None:
         """One slot by +CMGR; None if it is empty."""
+        ...
+
+    def verify(self) -> None:
+        """Read the SIM's ICCID and IMSI again, and PDU mode, storages and indications, which are set anew where they differ.
+
+        Raises ModemLost `sim_changed` for another SIM. Meant for once a minute; after a SIM error the driver does it by itself.
+        """
+        ...
+
+    def calls(self) -> int:
+        """Calls that came in, and were hung up, since the last call."""
+        ...
+
+    def ussd(self, code: str, timeout: timedelta) -> Ussd:
+        """Dial a USSD code, or answer the menu that is open. Raises ModemError `ussd_unsupported`, `ussd_refused`, `ussd_timeout`, …"""
+        ...
+
+    def ussd_cancel(self) -> None:
+        """End an open USSD dialogue; nothing if there is none."""
+        ...
+
+    def examine(self, queries: Sequence[str]) -> dict[str, list[str]]:
+        """The lines that each read-only query is answered with, its result last; one that fails does not end the others."""
+        ...
+
+    def restart(self) -> bool:
+        """Let the modem start anew (`AT+CFUN=1,1`), which ends this session; False where a quirk forbids it, and nothing is done."""
         ...
 
     def late_references(self) -> list[int]:
