@@ -137,6 +137,25 @@ def test_a_lane_keeps_its_pause_and_sim_over_a_restart(store: Store, clock: Hand
     assert isinstance(claim(store, again, clock()), Claimed)
 
 
+def test_what_is_seen_of_a_lane_beyond_its_state(store: Store, clock: HandClock) -> None:
+    lane = open_lane(store, clock())
+
+    def work(tx: Tx) -> None:
+        lanes.count_calls(tx, lane.name, 2)
+        lanes.count_calls(tx, lane.name, 1)
+        for rung in ("session", "power", "session"):
+            lanes.count_recovery(tx, lane.name, rung)
+        lanes.show(tx, lane.name, lane.fence, clock(), state="registered", storages={"SM": [3, 30]})
+
+    store.write(work)
+    (view,) = store.read(lanes.list_lanes)
+    assert (view.calls, view.recoveries, view.storages) == (3, {"session": 2, "power": 1}, {"SM": [3, 30]})
+    store.write(lambda tx: lanes.spend(tx, lane.name, SECOND, clock()))
+    assert store.read(lanes.list_lanes)[0].state == "sending"
+    store.write(lambda tx: lanes.sending_ended(tx, lane.name))
+    assert store.read(lanes.list_lanes)[0].state == "registered"
+
+
 def test_another_sim_in_the_same_stick_is_noticed(store: Store, clock: HandClock) -> None:
     lane = open_lane(store, clock())
 
@@ -185,17 +204,6 @@ def test_a_pin_is_not_offered_twice_until_it_was_right(store: Store, clock: Hand
     assert store.write(lambda tx: lanes.offered_pin(tx, lane.name, "1111"))
     store.write(lambda tx: lanes.pin_was_right(tx, lane.name))
     assert store.write(lambda tx: lanes.offered_pin(tx, lane.name, "1111"))
-
-
-def test_a_request_is_taken_and_answered_in_its_row(store: Store, clock: HandClock) -> None:
-    lane = open_lane(store, clock())
-    asked = store.write(lambda tx: lanes.ask_lane(tx, lane.name, "restart", {}, "key", clock()))
-    (request,) = store.read(lambda tx: lanes.open_requests(tx, lane.name))
-    assert (request.id, request.kind, request.asked_by) == (asked, "restart", "key")
-    store.write(lambda tx: lanes.answer_request(tx, asked, "done", {"took": 1}))
-    assert store.read(lambda tx: lanes.open_requests(tx, lane.name)) == []
-    with pytest.raises(NotFound):
-        store.write(lambda tx: lanes.ask_lane(tx, "xl-9", "restart", {}, "key", clock()))
 
 
 def test_concat_references_count_in_the_database(store: Store, clock: HandClock) -> None:

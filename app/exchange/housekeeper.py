@@ -1,4 +1,5 @@
-"""What no lane does: expiry, put-off questions, lanes of dead processes, SIMs that are away for good, keys of repeats."""
+"""What no lane does: expiry, put-off questions, lanes of dead processes, SIMs that are away for good, keys of repeats, and
+requests of other processes that a lane must be woken for."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from app.domain.states import State
-from app.store import clients, lanes, questions, submissions
+from app.store import clients, lanes, questions, requests, submissions
 from app.store.engine import Store, Tx
 
 EVERY = timedelta(seconds=1)
@@ -17,11 +18,14 @@ ABSENT = timedelta(
 
 
 class Housekeeper:
-    """One for each process; `monotonic` counts seconds and never jumps."""
+    """One for each process; `monotonic` counts seconds and never jumps; `wake` is told lanes of which something is asked."""
 
-    def __init__(self, store: Store, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, monotonic: Callable[[], float], wake: Callable[[str], None] = lambda lane: None
+    ) -> None:
         self._store = store
         self._monotonic = monotonic
+        self._wake = wake
         self._missed: dict[str, float] = {}
         self._swept_at: datetime | None = None
 
@@ -31,10 +35,14 @@ class Housekeeper:
             self._store.write(lambda tx: questions.expire_due(tx, now))
         if self._store.read(lambda tx: lanes.any_orphan(tx, now)):
             self._store.write(lambda tx: lanes.recover_orphans(tx, now))
+        if asked := self._store.read(requests.lanes_asked):
+            self._store.write(lambda tx: requests.forget_old(tx, now))
+            for lane in asked:
+                self._wake(lane)
         self._absent(now)
         if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY:
             self._swept_at = now
-            self._store.write(lambda tx: clients.forget_expired(tx, now))
+            self._store.write(lambda tx: (clients.forget_expired(tx, now), requests.forget_old(tx, now)))
         return now + EVERY
 
     def _absent(self, now: datetime) -> None:

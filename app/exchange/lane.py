@@ -14,7 +14,7 @@ from app.domain.services import Catalogue
 from app.domain.states import LaneState
 from app.exchange.reception import Desk, Place, Reception
 from app.exchange.sending import IDLE, Sender, lies_ahead
-from app.store import inbox, lanes, replies
+from app.store import inbox, lanes, replies, requests
 from app.store.engine import Store, Tx
 from modem import (
     Identity,
@@ -320,13 +320,13 @@ class LaneWorker:
     def _requests(self, session: _Session, now: datetime) -> None:
         if session.counts_at is not None and now - session.counts_at < COUNTS_EVERY:
             return
-        for request in self._store.read(lambda tx: lanes.open_requests(tx, self.name)):
+        for request in self._store.read(lambda tx: requests.open_requests(tx, self.name)):
             if request.kind == "restart":
-                self._store.write(lambda tx, r=request: lanes.answer_request(tx, r.id, "done", {}))  # type: ignore[misc]
+                self._store.write(lambda tx, r=request: requests.answer(tx, r.id, "done", {}))  # type: ignore[misc]
                 raise ModemLost("restart", f"restarted because {request.asked_by} asked for it")
             detail = f"this lane knows no request {request.kind!r}"
             self._store.write(
-                lambda tx, r=request, d=detail: lanes.answer_request(tx, r.id, "refused", {"detail": d})  # type: ignore[misc]
+                lambda tx, r=request, d=detail: requests.answer(tx, r.id, "refused", {"detail": d})  # type: ignore[misc]
             )
 
     def _status(self, session: _Session, now: datetime) -> None:

@@ -71,6 +71,7 @@ class Tx:
     touched: set[str] = field(default_factory=set)
     queued: bool = False
     phone_due: bool = False
+    asked: set[str] = field(default_factory=set)
 
     def execute(self, statement: Any, values: Any = None) -> Any:
         return self.conn.execute(statement, values)

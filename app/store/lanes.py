@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +12,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    func,
     insert,
     or_,
     select,
@@ -26,6 +25,7 @@ from app.domain.states import LaneState
 from app.store import tables as t
 from app.store.engine import Tx, change, new_id
 from app.store.questions import add_event
+from app.store.requests import refuse_taken
 from app.store.submissions import maybe_sent
 
 LEASE = timedelta(seconds=10)  # design, section 4.2
@@ -82,6 +82,10 @@ class LaneView:
     imei: str | None
     signal: int | None
     registration: str | None
+    usb_path: str | None
+    storages: Mapping[str, Sequence[int]]
+    recoveries: Mapping[str, int]
+    calls: int
     paused: bool
     pace: timedelta
     per_hour: int
@@ -142,6 +146,7 @@ def register(tx: Tx, specs: Sequence[LaneSpec], now: datetime) -> None:
                     "state": LaneState.OFFLINE.value,
                     "fence": 0,
                     "paused": False,
+                    "calls": 0,
                     **values,
                 },
             )
@@ -201,7 +206,8 @@ def strike_off(tx: Tx) -> None:
 
 
 def _recover(tx: Tx, row: Any, now: datetime) -> None:
-    """What a dead sender left in the air becomes uncertain: never sent again blindly."""
+    """What a dead sender left in the air becomes uncertain: never sent again blindly; what it was asked is refused."""
+    refuse_taken(tx, row.name)
     left = tx.execute(
         select(t.submissions).where(_s.lane == row.name, text("state = 'open'"), _s.fence <= row.fence)
     )
@@ -291,6 +297,23 @@ def show(tx: Tx, lane: str, fence: int, now: datetime, **values: Any) -> None:
         add_event(tx, "lane.changed", now, lane=lane, data={"from": before, "to": state})
 
 
+def count_calls(tx: Tx, lane: str, count: int) -> None:
+    """Calls that came in and were hung up."""
+    tx.execute(update(t.lanes).where(_l.name == lane).values(calls=_l.calls + count))
+
+
+def count_recovery(tx: Tx, lane: str, rung: str) -> None:
+    """Something was done to heal this lane's modem."""
+    done = dict(tx.execute(select(_l.recoveries).where(_l.name == lane).with_for_update()).scalar() or {})
+    change(tx, t.lanes, lane, recoveries={**done, rung: done.get(rung, 0) + 1})
+
+
+def owned_by_another(tx: Tx, lane: str, process_id: str, now: datetime) -> bool:
+    """Does a living process other than this one hold the lane?"""
+    row = tx.execute(select(t.lanes).where(_l.name == lane)).one()
+    return row.owner not in (None, process_id) and _lives(tx, row, now)
+
+
 def connect(
     tx: Tx,
     lane: str,
@@ -305,8 +328,10 @@ def connect(
     maker: str | None,
     model: str | None,
     firmware: str | None,
+    port: str | None = None,
+    usb_path: str | None = None,
 ) -> tuple[str, bool]:
-    """Enter the SIM that this lane found in its modem; its id, and whether it is another than last time."""
+    """Enter the SIM that this lane found in its modem, and where that is; its id, and whether it is another than last time."""
     lock(tx, lane, fence)
     previous = tx.execute(select(_l.sim_id).where(_l.name == lane)).scalar()
     index = tx.index("iccid", iccid)
@@ -336,7 +361,15 @@ def connect(
     tx.execute(
         update(t.lanes)
         .where(_l.name == lane)
-        .values(sim_id=sim_id, imei=imei, maker=maker, model=model, firmware=firmware)
+        .values(
+            sim_id=sim_id,
+            imei=imei,
+            maker=maker,
+            model=model,
+            firmware=firmware,
+            usb_path=usb_path,
+            **({} if port is None else {"port": port}),
+        )
     )
     return str(sim_id), previous is not None and previous != sim_id
 
@@ -416,17 +449,27 @@ def list_lanes(tx: Tx) -> list[LaneView]:
     )
     return [
         LaneView(
-            name=row.name, port=row.port, state=LaneState.PAUSED.value if row.paused and row.state == "registered" else row.state,
+            name=row.name, port=row.port, state=_shown_state(row),
             reason=row.reason, operator=row.operator,
             iccid=row.iccid_sealed and tx.unseal("sims.iccid", row.iccid_sealed),
             own_number=row.own_number_sealed and tx.unseal("sims.own_number", row.own_number_sealed),
             active_until=row.active_until, credit=row.credit, maker=row.maker, model=row.model, imei=row.imei,
-            signal=row.signal, registration=row.registration, paused=row.paused,
+            signal=row.signal, registration=row.registration, usb_path=row.usb_path, storages=row.storages or {},
+            recoveries=row.recoveries or {}, calls=row.calls, paused=row.paused,
             pace=timedelta(microseconds=row.pace), per_hour=row.per_hour, per_day=row.per_day,
             last_sent_at=row.last_sent_at, last_heard_at=row.last_heard_at, next_send_at=row.next_send_at,
         )
         for row in rows
     ]  # fmt: skip
+
+
+def _shown_state(row: Any) -> str:
+    """A pause, and a submit under way, are noted elsewhere in the row: they cost no commit of their own."""
+    if row.state != LaneState.REGISTERED.value:
+        return str(row.state)
+    if row.step_started_at is not None:
+        return LaneState.SENDING.value
+    return (LaneState.PAUSED if row.paused else LaneState.REGISTERED).value
 
 
 def set_lane(
@@ -463,40 +506,6 @@ def set_lane(
     if not found:
         raise NotFound(f"There is no lane {name!r}. GET /v1/lanes lists them.")
     return found[0]
-
-
-def open_requests(tx: Tx, lane: str) -> list[Any]:
-    """What faces asked of this lane and nobody took yet."""
-    r = t.lane_requests.c
-    return list(
-        tx.execute(select(t.lane_requests).where(r.lane == lane, text("state = 'asked'")).order_by(r.id))
-    )
-
-
-def ask_lane(tx: Tx, lane: str, kind: str, arguments: dict[str, Any], asked_by: str, now: datetime) -> str:
-    """Ask a lane for something; its thread takes it in its step and answers in the same row."""
-    if not tx.execute(select(func.count()).select_from(t.lanes).where(_l.name == lane)).scalar_one():
-        raise NotFound(f"There is no lane {lane!r}.")
-    request_id = new_id("req", now)
-    tx.execute(
-        insert(t.lane_requests),
-        {
-            "id": request_id,
-            "created_at": now,
-            "lane": lane,
-            "kind": kind,
-            "arguments": arguments,
-            "asked_by": asked_by,
-            "state": "asked",
-        },
-    )
-    tx.queued = True
-    return request_id
-
-
-def answer_request(tx: Tx, request_id: str, state: str, answer: dict[str, Any]) -> None:
-    r = t.lane_requests.c
-    tx.execute(update(t.lane_requests).where(r.id == request_id).values(state=state, answer=answer))
 
 
 def absent_since_deadline(tx: Tx, read_before: datetime, limit: int = 200) -> list[tuple[str, str]]:

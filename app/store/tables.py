@@ -233,6 +233,9 @@ class Lane(SQLModel, table=True):
     registration: str | None = None
     next_send_at: datetime | None = _time(default=None)
     pin_tried: bytes | None = _sealed(default=None)
+    recoveries: dict[str, int] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    storages: dict[str, list[int]] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    calls: int = Field(default=0, sa_type=BigInteger)
 
 
 class LaneRequest(SQLModel, table=True):
