@@ -39,6 +39,14 @@ per_day = 5
 name = "tsel-2"
 port = "auto"
 usb = "1-1.2"
+flow_control = true
+network_mode = "2g"
+sms_over = "cs_first"
+number_type = "national"
+bar_calls = true
+urcs = ["^XYZ:", "+ABC:"]
+cmgs_timeout = "3m"
+boot_timeout = "30s"
 [service.bpjstk-balance]
 timeout = "5m"
 late = "1h"
@@ -107,6 +115,10 @@ def test_every_key_of_the_file_arrives_and_paths_are_relative_to_it(
         60,
         200,
     )
+    assert (second.flow_control, second.bar_calls, second.urcs) == (True, True, ("^XYZ:", "+ABC:"))
+    assert (second.network_mode, second.sms_over, second.number_type) == ("2g", "cs_first", "national")
+    assert (second.cmgs_timeout, second.boot_timeout) == (timedelta(minutes=3), timedelta(seconds=30))
+    assert (first.network_mode, first.sms_over, first.number_type) == (None, None, "unknown")
     assert found.overrides() == {
         "bpjstk-balance": {
             "timeout": timedelta(minutes=5),
@@ -198,6 +210,15 @@ BAD_FILES = [
     ("[[lanes]]\nname = 'XL_1'\nport = 'x'", ["lower case letters, digits and hyphens"]),
     ("[[lanes]]\nname = 'a'\nport = ''", ["port", "must not be empty"]),
     ("[[lanes]]\nname = 'a'\nport = 'auto'", ["iccid"]),
+    ("[[lanes]]\nname = 'a'\nport = 'auto'\niccid = '8999'", ["iccid that is none"]),
+    ("[[lanes]]\nname = 'a'\nport = 'x'\nusb = '1-1'", ["leave usb out"]),
+    (
+        "[[lanes]]\nname = 'a'\nport = 'auto'\nusb = '1-1'\n[[lanes]]\nname = 'b'\nport = 'auto'\nusb = '1-1'",
+        ["usb = 1-1 more than once"],
+    ),
+    ("[[lanes]]\nname = 'a'\nport = 'x'\ncmgs_timeout = '30s'", ["two minutes", '"2m"']),
+    ("[[lanes]]\nname = 'a'\nport = 'x'\nnetwork_mode = '5g'", ["must be 'auto'"]),
+    ("[[lanes]]\nname = 'a'\nport = 'x'\nurcs = '^XYZ'", ["urcs", "must be a list"]),
     ("[[lanes]]\nname = 'a'\nport = 'x'\npace = 20", ['pace = 20 must be text with a unit: "20s"']),
     ("[[lanes]]\nname = 'a'\nport = 'x'\npace = '-1s'", ["is no duration"]),
     ("[[lanes]]\nname = 'a'\nport = 'x'\nper_hour = -1", ["per_hour = -1 must be at least 0"]),

@@ -1,4 +1,4 @@
-"""Settings: one TOML file under the environment under the command line, checked whole before anything starts."""
+"""From file, environment and command line to one checked whole: what each value came from, and what is said of a wrong one."""
 
 from __future__ import annotations
 
@@ -10,245 +10,20 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_settings import EnvSettingsSource
 
-from app.domain.durations import format_duration, parse_duration
+from app.domain.durations import format_duration
 from app.domain.errors import SettingsError
+from app.settings.sections import PREFIX, LaneSettings, ServiceOverride, Settings, read_secret, reason
 
-PREFIX = "BPJS_SMS_"
 CONFIG_VARIABLE = "BPJS_SMS_CONFIG"
 SEARCHED = (Path("bpjs-sms.toml"), Path("/etc/bpjs-sms/bpjs-sms.toml"))
 MASKED = "********"
 _BY_FILE = ("database", "lanes")
 """May hold secrets and have no key for a file of their own, so `BPJS_SMS_…_FILE` names one."""
-
-
-def _duration(value: object) -> object:
-    if isinstance(value, str):
-        return parse_duration(value)
-    if isinstance(value, timedelta):
-        if value < timedelta():
-            raise ValueError("must not be negative")
-        return value
-    raise ValueError('must be text with a unit: "20s", "10m", "1h30m"')
-
-
-def _empty_is_none(value: object) -> object:
-    return None if value == "" else value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Text = Annotated[str, Field(min_length=1)]
-OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
-OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
-OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Server(_Section):
-    """Where HTTP is served. Sizes in bytes: `max_body` of a check, `max_batch` of a batch's file."""
-
-    host: Text = "127.0.0.1"
-    port: int = Field(default=8000, ge=0, le=65535)
-    max_body: int = Field(default=1_048_576, ge=1024)
-    max_batch: int = Field(default=33_554_432, ge=1024)
-    open_metrics: bool = False
-
-
-class Sealing(_Section):
-    keys_file: Path = Path("bpjs-sms.keys")
-
-
-class LaneSettings(_Section):
-    """One modem with one SIM. `port` is any pyserial URL, or `auto` with `iccid` or `usb`; a cap of 0 is none."""
-
-    name: Text
-    port: Text
-    baud: int = Field(default=115200, ge=300)
-    pin: OptionalSecret = None
-    pin_file: OptionalPath = None
-    iccid: OptionalText = None
-    usb: OptionalText = None
-    pace: Duration = timedelta(seconds=20)
-    per_hour: int = Field(default=60, ge=0)
-    per_day: int = Field(default=200, ge=0)
-    status_reports: bool = True
-
-    @field_validator("name")
-    @classmethod
-    def _name(cls, name: str) -> str:
-        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
-            raise ValueError(
-                "may hold lower case letters, digits and hyphens between them: write for example xl-1"
-            )
-        return name
-
-    @field_validator("pin")
-    @classmethod
-    def _pin(cls, pin: SecretStr | None) -> SecretStr | None:
-        if pin is not None:
-            _check_pin(pin.get_secret_value())
-        return pin
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.port == "auto" and not (self.iccid or self.usb):
-            raise ValueError(
-                'has port = "auto", which needs iccid = "…" of its SIM or usb = "1-1.2" of its socket'
-            )
-        if self.pin is not None and self.pin_file is not None:
-            raise ValueError("has pin and pin_file: keep one, better pin_file")
-        return self
-
-    def read_pin(self) -> str | None:
-        """The SIM's PIN, from `pin` or the file; None without one. SettingsError for a file that holds none."""
-        if self.pin is not None:
-            return self.pin.get_secret_value()
-        if self.pin_file is None:
-            return None
-        pin = _read_secret(self.pin_file, f"pin_file of lane {self.name}")
-        try:
-            _check_pin(pin)
-        except ValueError as error:
-            raise SettingsError(f"The PIN in {self.pin_file} (lane {self.name}) {error}.") from None
-        return pin
-
-
-class ServiceOverride(_Section):
-    """What the operator sets otherwise than a service's file; None leaves the file's word."""
-
-    timeout: Duration | None = None
-    late: Duration | None = None
-    settle: Duration | None = None
-    require_evidence: Literal["any", "echo"] | None = None
-    enabled: bool | None = None
-    ask_again: int | None = Field(default=None, ge=0, le=5)
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.timeout is not None and self.timeout <= timedelta():
-            raise ValueError('has timeout = "0s": no answer could ever come in time, write for example "5m"')
-        if self.timeout is not None and self.late is not None and self.late < self.timeout:
-            raise ValueError(
-                f'has late = "{format_duration(self.late)}", less than timeout = "{format_duration(self.timeout)}": '
-                "write a late that is at least as long, for late answers come after the timeout"
-            )
-        return self
-
-
-class Webhooks(_Section):
-    allow_private: bool = False
-
-
-class Phone(_Section):
-    """Answering people who text our SIMs. `per_day` is how often one number may ask."""
-
-    enabled: bool = False
-    open: bool = False
-    per_day: int = Field(default=10, ge=1)
-
-
-class Client(_Section):
-    """The gateway that `check`, `batch`, `lanes`, `messages` and `phone` talk to."""
-
-    url: Text = "http://127.0.0.1:8000"
-    key: OptionalSecret = None
-    key_file: OptionalPath = None
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, url: str) -> str:
-        if not re.match(r"https?://[^/]", url):
-            raise ValueError("must begin with http:// or https:// and name a host")
-        return url.rstrip("/")
-
-    def read_key(self) -> str | None:
-        """The key, from `key` or the file; None without one. SettingsError for a file that cannot be read."""
-        if self.key is not None:
-            return self.key.get_secret_value()
-        return None if self.key_file is None else _read_secret(self.key_file, "client.key_file")
-
-
-class Retention(_Section):
-    texts: Duration = timedelta(days=30)
-    records: Duration = timedelta(days=365)
-
-
-class Log(_Section):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    as_json: bool = Field(default=False, alias="json")
-
-
-class Settings(BaseSettings):
-    """Everything that can be set. Built by `load_settings`; by itself it holds the defaults and reads nothing."""
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", populate_by_name=True
-    )
-
-    database: Text = "sqlite:///bpjs-sms.db"
-    services: OptionalPath = Path("services.d")
-    server: Server = Server()
-    sealing: Sealing = Sealing()
-    lanes: tuple[LaneSettings, ...] = ()
-    service: dict[str, ServiceOverride] = Field(default_factory=dict)
-    webhooks: Webhooks = Webhooks()
-    phone: Phone = Phone()
-    client: Client = Client()
-    retention: Retention = Retention()
-    log: Log = Log()
-
-    @field_validator("lanes")
-    @classmethod
-    def _lanes(cls, lanes: tuple[LaneSettings, ...]) -> tuple[LaneSettings, ...]:
-        names = [lane.name for lane in lanes]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"has the name {', '.join(twice)} more than once: give every lane its own")
-        ports = [lane.port for lane in lanes if lane.port != "auto"]
-        twice = sorted({port for port in ports if ports.count(port) > 1})
-        if twice:
-            raise ValueError(
-                f"has the port {', '.join(twice)} more than once: every lane is a modem of its own"
-            )
-        return lanes
-
-    @field_validator("database")
-    @classmethod
-    def _database(cls, url: str) -> str:
-        if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
-            raise ValueError("must be sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME")
-        return url
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)  # load_settings merges the others, for it says where each value came from
-
-    def overrides(self) -> dict[str, dict[str, Any]]:
-        """What `[service.NAME]` sets, by service; durations as timedelta."""
-        return {name: override.model_dump(exclude_none=True) for name, override in self.service.items()}
 
 
 def load_settings(
@@ -318,33 +93,12 @@ def merged(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _check_pin(pin: str) -> None:
-    if not re.fullmatch(r"[0-9]{4,8}", pin):  # 3GPP TS 31.101 §9.5.1: four to eight digits
-        raise ValueError("must be 4 to 8 digits, in quotes")
-
-
-def _read_secret(file: Path, what: str) -> str:
-    try:
-        secret = file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{what} names {file}, which cannot be read ({_reason(error)}). Write it, or name another."
-        ) from None
-    if not secret:
-        raise SettingsError(f"{what} names {file}, which is empty. Write the secret into it, on one line.")
-    return secret
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"
-
-
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"{file} cannot be read ({_reason(error)}). Correct it, or name another with --config."
+            f"{file} cannot be read ({reason(error)}). Correct it, or name another with --config."
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(
@@ -370,7 +124,7 @@ def _read_environment(
                 )
                 continue
             try:
-                value = _read_secret(base / value, name)
+                value = read_secret(base / value, name)
             except SettingsError as error:
                 faults.append(error.detail)
                 continue
@@ -499,7 +253,10 @@ def _sentence(fault: Any, origins: list[tuple[tuple[str, ...], str]], file: Path
                 "" if isinstance(loc[-1], int) else f": write [{name}] above its keys"
             )
         case "tuple_type":
-            wrong = "must be a list: write [[lanes]] above the keys of each lane"
+            lanes = loc == ("lanes",)
+            wrong = "must be a list: " + (
+                "write [[lanes]] above the keys of each lane" if lanes else 'write ["…"]'
+            )
         case _:
             wrong = str(fault["msg"])
     return f"{_origin(loc, origins, file)}: {name}{value} {wrong}"
