@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from functools import cache
+from functools import lru_cache
 
 # 3GPP TS 23.038 §6.2.1, in code order; 0x1B is the escape.
 BASIC = (
@@ -29,12 +29,49 @@ SEPTETS: dict[str, bytes] = {char: bytes((code,)) for code, char in enumerate(BA
     char: bytes((ESCAPE, code)) for code, char in EXTENSION.items()
 }
 
+# 3GPP TS 23.038 §6.2.1.2.4: the national language identifiers, as ISO 639-1 codes. Bengali is Assamese too.
+LANGUAGES = {
+    1: "tr",
+    2: "es",
+    3: "pt",
+    4: "bn",
+    5: "gu",
+    6: "hi",
+    7: "kn",
+    8: "ml",
+    9: "or",
+    10: "pa",
+    11: "ta",
+    12: "te",
+    13: "ur",
+}
+_TURKISH = {0x04: "€", 0x07: "ı", 0x0B: "Ğ", 0x0C: "ğ", 0x1C: "Ş", 0x1D: "ş", 0x40: "İ", 0x60: "ç"}
+# 3GPP TS 23.038 annex A.3. The scripts of India and Pakistan are shown by the default table.
+_LOCKING = {
+    0: BASIC,
+    1: "".join(_TURKISH.get(code, char) for code, char in enumerate(BASIC)),
+    3: (
+        "@£$¥êéúíóç\nÔô\rÁáΔ_ªÇÀ∞^\\€Ó|\x1bÂâÊÉ !\"#º%&'()*+,-./0123456789:;<=>?"
+        "ÍABCDEFGHIJKLMNOPQRSTUVWXYZÃÕÚÜ§~abcdefghijklmnopqrstuvwxyzãõ`üà"
+    ),
+}
+_SPANISH = dict(zip(b"AIOUaiou\x09", "ÁÍÓÚáíóúç", strict=True))
+# 3GPP TS 23.038 annex A.2: what each adds to the default extension.
+_SINGLE = {
+    0: EXTENSION,
+    1: EXTENSION | dict(zip(b"GIScgis", "ĞİŞçğış", strict=True)),
+    2: EXTENSION | _SPANISH,
+    3: EXTENSION
+    | _SPANISH
+    | dict(zip(b"Aa[\\{|\x7f\x05\x0b\x0c\x0e\x0f\x1f", "ÀÂÃÕãõâêÔôÁáÊ", strict=True))
+    | dict(zip(range(0x12, 0x1A), "ΦΓ^ΩΠΨΣΘ", strict=True)),
+}
 _ESCAPED = re.compile("\x1b(.?)", re.DOTALL)
 
 
 def is_gsm7(text: str) -> bool:
     """Whether the default alphabet and its extension hold every character."""
-    return all(char in SEPTETS for char in text)
+    return SEPTETS.keys() >= set(text)
 
 
 def septets_of(text: str) -> bytes:
@@ -42,22 +79,24 @@ def septets_of(text: str) -> bytes:
     return b"".join([SEPTETS[char] for char in text])
 
 
-def text_of(septets: bytes) -> str:
-    """The text of septets, one an octet, each below 0x80.
+def text_of(septets: bytes, locking: int = 0, single: int = 0) -> str:
+    """The text of septets, one an octet, each below 0x80, by the tables of two national languages (§6.2.1.2).
 
-    §6.2.1.1: without an entry in the extension the default table's character is shown, for a second escape a space.
+    A language without a table is read by the default ones. §6.2.1.1: without an entry in the extension the locking table's
+    character is shown, for a second escape a space.
     """
-    text, _ = codecs.charmap_decode(septets, "strict", BASIC)
+    text, _ = codecs.charmap_decode(septets, "strict", _LOCKING.get(locking, BASIC))
     if "\x1b" not in text:
         return text
-    extended = _extended()
+    extended = _extended(locking, single)
     return _ESCAPED.sub(lambda found: extended.get(found[1], found[1]), text)
 
 
-@cache
-def _extended() -> dict[str, str]:
-    """What stands behind an escape, by the default table's character for it."""
-    return {BASIC[code]: char for code, char in EXTENSION.items()} | {"\x1b": " "}
+@lru_cache(64)
+def _extended(locking: int, single: int) -> dict[str, str]:
+    """What stands behind an escape, by the character that the locking table has for its septet."""
+    table = _LOCKING.get(locking, BASIC)
+    return {table[code]: char for code, char in _SINGLE.get(single, EXTENSION).items()} | {"\x1b": " "}
 
 
 _WIDEST = 256  # septets spread at once: a power of two, more than the 160 of a whole SMS

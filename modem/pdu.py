@@ -7,33 +7,15 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import groupby
+from typing import Literal
 
 from gsmmodem.pdu import encodeSmsSubmitPdu
 
+from modem.alphabet import LANGUAGES, SEPTETS, is_gsm7, pack, septets_of, text_of, unpack
+
 GSM7, OCTETS, UCS2 = "gsm7", "octets", "ucs2"
 
-# 3GPP TS 23.038 §6.2.1, in code order; 0x1B is the escape.
-_BASIC = (
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\x1bÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
-    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-# 3GPP TS 23.038 §6.2.1.1.
-_EXTENSION = {
-    0x0A: "\f",
-    0x14: "^",
-    0x28: "{",
-    0x29: "}",
-    0x2F: "\\",
-    0x3C: "[",
-    0x3D: "~",
-    0x3E: "]",
-    0x40: "|",
-    0x65: "€",
-}
-_ESCAPE = 0x1B
-_SEPTETS: dict[str, bytes] = {char: bytes((code,)) for code, char in enumerate(_BASIC) if code != _ESCAPE} | {
-    char: bytes((_ESCAPE, code)) for code, char in _EXTENSION.items()
-}
 _DIGITS = "0123456789*#abc"  # 3GPP TS 23.040 §9.1.2.3; 0xF fills up
 _PART_OCTETS = 140  # 3GPP TS 23.040 §9.2.3.24: TP-UD is 140 octets at most
 _NUMBER = re.compile(r"\+?[0-9]{3,15}")  # the longest E.164 number has 15 digits, the shortest short code 3
@@ -41,6 +23,8 @@ _ADDRESS = re.compile(r"\+?[0-9*#abc]+")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 
 TOA_UNKNOWN, TOA_INTERNATIONAL, _TOA_NAME = 0x81, 0x91, 0xD0  # 3GPP TS 23.040 §9.1.2.5
+_TYPES_OF_NUMBER = {"unknown": TOA_UNKNOWN, "national": 0xA1}  # the same, for a number without "+"
+NumberType = Literal["unknown", "national", "international"]
 
 
 class PduError(ValueError):
@@ -61,7 +45,9 @@ class Concat:
 class Deliver:
     """An SMS-DELIVER (§9.2.2.1). `data` is the user data without its header, for GSM-7 one septet an octet.
 
-    `binary` says that it holds no text (8-bit or compressed): `text` is empty then.
+    `binary` says that it holds no text (8-bit or compressed): `text` is empty then. `ports` are the destination's and the
+    originator's application ports (§9.2.3.24.3, §9.2.3.24.4), `shifts` the identifiers of the locking and the single shift
+    table (§9.2.3.24.15, §9.2.3.24.16), 0 for the default ones.
     """
 
     sender: str
@@ -74,6 +60,13 @@ class Deliver:
     message_class: int | None = None
     data: bytes = b""
     binary: bool = False
+    ports: tuple[int, int] | None = None
+    shifts: tuple[int, int] = (0, 0)
+
+    @property
+    def language(self) -> str | None:
+        """ISO 639-1 code of the national language that its tables are for, if any and known."""
+        return _language(self.shifts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +78,11 @@ class StatusReport:
     service_centre_time: datetime | None
     discharge_time: datetime | None
     status: int
+    centre: str | None = None
+
+    @property
+    def outcome(self) -> Literal["delivered", "trying", "failed"]:
+        return report_outcome(self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +99,13 @@ class StoredSubmit:
     pid: int = 0
     data: bytes = b""
     centre: str | None = None
+    ports: tuple[int, int] | None = None
+    shifts: tuple[int, int] = (0, 0)
+
+    @property
+    def language(self) -> str | None:
+        """As in a Deliver."""
+        return _language(self.shifts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,18 @@ class Submit:
 
     length: int
     pdu: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What a user data header says that is of use here."""
+
+    concat: Concat | None = None
+    ports: tuple[int, int] | None = None
+    shifts: tuple[int, int] = (0, 0)
+
+
+_NO_HEADER = _Header()
 
 
 class _Cursor:
@@ -151,24 +168,26 @@ def decode(pdu_hex: str, *, outgoing: bool = False) -> Deliver | StatusReport | 
         address = _address(cursor)
         accepted = _time(cursor.take(7))
         discharged = _time(cursor.take(7))
-        return StatusReport(reference, address, accepted, discharged, cursor.octet())
+        return StatusReport(reference, address, accepted, discharged, cursor.octet(), centre)
     # §9.2.3.1: the reserved value 3 is processed as an SMS-DELIVER.
     sender = _address(cursor)
     pid, dcs = cursor.take(2)
     stamp = _time(cursor.take(7))
-    data, concat = _user_data(cursor, dcs, header=bool(first & 0x40))
+    data, header = _user_data(cursor, dcs, with_header=bool(first & 0x40))
     alphabet = alphabet_of(dcs)
     return Deliver(
         sender,
-        _text(alphabet, data),
+        _text(alphabet, data, header.shifts),
         stamp,
         dcs,
         pid,
-        concat,
+        header.concat,
         centre,
         _message_class(dcs),
         data,
         alphabet == OCTETS,
+        header.ports,
+        header.shifts,
     )
 
 
@@ -182,18 +201,42 @@ def _submit(cursor: _Cursor, first: int, centre: str | None) -> StoredSubmit:
         validity = _validity(cursor.octet())
     elif validity_format:
         cursor.take(7)
-    data, concat = _user_data(cursor, dcs, header=bool(first & 0x40))
-    text = _text(alphabet_of(dcs), data)
+    data, header = _user_data(cursor, dcs, with_header=bool(first & 0x40))
     return StoredSubmit(
-        address, text, reference, concat, validity, bool(first & 0x20), dcs, pid, data, centre
+        address,
+        _text(alphabet_of(dcs), data, header.shifts),
+        reference,
+        header.concat,
+        validity,
+        bool(first & 0x20),
+        dcs,
+        pid,
+        data,
+        centre,
+        header.ports,
+        header.shifts,
     )
 
 
 def join(parts: Sequence[Deliver | StoredSubmit]) -> str:
     """The whole text of parts given in order; characters that were cut in two at an edge are whole again."""
-    if len({alphabet_of(part.dcs) for part in parts}) == 1:
-        return _text(alphabet_of(parts[0].dcs), b"".join(part.data for part in parts))
-    return "".join(part.text for part in parts)
+    return "".join(
+        _text(alphabet, b"".join([part.data for part in alike]), shifts)
+        for (alphabet, shifts), alike in groupby(parts, lambda part: (alphabet_of(part.dcs), part.shifts))
+    )
+
+
+def report_outcome(status: int) -> Literal["delivered", "trying", "failed"]:
+    """What a TP-ST says (3GPP TS 23.040 §9.2.3.15): done, still trying, or given up.
+
+    "Delivered" takes in forwarded without a confirmation and replaced by a newer one. Reserved values are read as "service
+    rejected, not trying any more", as the clause asks.
+    """
+    if 0x03 <= status <= 0x0F or 0x26 <= status <= 0x2F:  # reserved among the groups that are no failures
+        return "failed"
+    if status < 0x20:
+        return "delivered"
+    return "trying" if status < 0x40 else "failed"
 
 
 def alphabet_of(dcs: int) -> str:
@@ -229,10 +272,10 @@ def _address(cursor: _Cursor) -> str:
     octets = cursor.take((length + 1) // 2)
     if toa & 0x70 != 0x50:
         return _digits(octets, length, toa)
-    septets = _unpack(octets, length * 4 // 7, 0)
+    septets = unpack(octets, length * 4 // 7)
     if len(septets) % 8 == 0 and septets.endswith(b"\0"):
         septets = septets[:-1]  # seven letters in whole octets leave seven bits of nothing
-    return _text(GSM7, septets)
+    return text_of(septets)
 
 
 def _digits(octets: bytes, length: int, toa: int) -> str:
@@ -254,66 +297,58 @@ def _time(octets: bytes) -> datetime | None:
         return None
 
 
-def _user_data(cursor: _Cursor, dcs: int, *, header: bool) -> tuple[bytes, Concat | None]:
-    """TP-UDL, TP-UDH and the rest (§9.2.3.16, §9.2.3.24): the data without its header, and what the header says of parts."""
+def _user_data(cursor: _Cursor, dcs: int, *, with_header: bool) -> tuple[bytes, _Header]:
+    """TP-UDL, TP-UDH and the rest (§9.2.3.16, §9.2.3.24): the data without its header, and what the header says."""
     length = cursor.octet()
     septets = alphabet_of(dcs) == GSM7
     octets = cursor.take((length * 7 + 7) // 8 if septets else length)
-    head = b""
-    if header:
-        if not octets or octets[0] >= len(octets):
-            raise PduError("the user data header is longer than the user data")
-        head = octets[: 1 + octets[0]]
-    concat = _concat(head[1:])
+    if not with_header:
+        return unpack(octets, length) if septets else octets, _NO_HEADER
+    if not octets or octets[0] >= len(octets):
+        raise PduError("the user data header is longer than the user data")
+    size = 1 + octets[0]
+    header = _header(octets[1:size])
     if not septets:
-        return octets[len(head) :], concat
-    count = length - (len(head) * 8 + 6) // 7
+        return octets[size:], header
+    count = length - (size * 8 + 6) // 7
     if count < 0:
         raise PduError("the user data header is longer than the user data")
-    return _unpack(octets[len(head) :], count, -8 * len(head) % 7), concat
+    return unpack(octets[size:], count, -8 * size % 7), header
 
 
-def _concat(header: bytes) -> Concat | None:
+def _header(elements: bytes) -> _Header:
     """§9.2.3.24: of repeated elements the last holds; a header with a cut element is ignored as a whole."""
-    found = None
-    while header:
-        if len(header) < 2 or len(header) < 2 + header[1]:
-            return None
-        kind, body, header = header[0], header[2 : 2 + header[1]], header[2 + header[1] :]
-        if (kind, len(body)) in ((0x00, 3), (0x08, 4)):
-            *reference, total, part = body
-            if 1 <= part <= total:
-                found = Concat(int.from_bytes(bytes(reference), "big"), 8 * len(reference), total, part)
-    return found
+    concat, ports, locking, single = None, None, 0, 0
+    at, end = 0, len(elements)
+    while at < end:
+        begin = at + 2
+        if begin > end:
+            return _NO_HEADER
+        kind, size = elements[at], elements[at + 1]
+        at = begin + size
+        if at > end:
+            return _NO_HEADER
+        body = elements[begin:at]
+        if (kind, size) in ((0x00, 3), (0x08, 4)):
+            if 1 <= body[-1] <= body[-2]:
+                concat = Concat(int.from_bytes(body[:-2], "big"), 8 * (size - 2), body[-2], body[-1])
+        elif (kind, size) in ((0x04, 2), (0x05, 4)):
+            ports = int.from_bytes(body[: size // 2], "big"), int.from_bytes(body[size // 2 :], "big")
+        elif (kind, size) == (0x24, 1):
+            single = body[0]
+        elif (kind, size) == (0x25, 1):
+            locking = body[0]
+    return _Header(concat, ports, (locking, single))
 
 
-def _text(alphabet: str, data: bytes) -> str:
-    if alphabet == OCTETS:
-        return ""
-    if alphabet == UCS2:
-        return data.decode("utf-16-be", "replace")
-    chars = []
-    escaped = False
-    for septet in data:
-        if escaped:
-            # 3GPP TS 23.038 §6.2.1.1: without an entry the default table's character is shown, for a second escape a space.
-            chars.append(_EXTENSION.get(septet) or (" " if septet == _ESCAPE else _BASIC[septet]))
-            escaped = False
-        elif septet == _ESCAPE:
-            escaped = True
-        else:
-            chars.append(_BASIC[septet])
-    return "".join(chars)
+def _language(shifts: tuple[int, int]) -> str | None:
+    return LANGUAGES.get(shifts[0]) or LANGUAGES.get(shifts[1])
 
 
-def _unpack(octets: bytes, count: int, fill: int) -> bytes:
-    bits = int.from_bytes(octets, "little") >> fill
-    return bytes(bits >> 7 * place & 0x7F for place in range(count))
-
-
-def _pack(septets: bytes, fill: int) -> bytes:
-    bits = sum(septet << 7 * place for place, septet in enumerate(septets)) << fill
-    return bits.to_bytes((7 * len(septets) + fill + 7) // 8, "little")
+def _text(alphabet: str, data: bytes, shifts: tuple[int, int]) -> str:
+    if alphabet == GSM7:
+        return text_of(data, *shifts)
+    return data.decode("utf-16-be", "replace") if alphabet == UCS2 else ""
 
 
 def _validity(octet: int) -> timedelta:
@@ -335,20 +370,9 @@ def _validity_octet(wanted: timedelta) -> int:
     return max(0, bisect_right(_VALIDITIES, wanted) - 1)
 
 
-def _is_gsm7(text: str) -> bool:
-    return all(char in _SEPTETS for char in text)
-
-
-def _units(char: str, gsm7: bool) -> int:
-    """What one character takes: septets, or 16-bit units."""
-    if gsm7:
-        return len(_SEPTETS[char])
-    return 2 if ord(char) > 0xFFFF else 1
-
-
 def fits_one_part(text: str) -> bool:
     """True if it is GSM-7 and takes at most 160 septets; extension characters take two (3GPP TS 23.038 §6.2.1)."""
-    return _is_gsm7(text) and sum(_units(char, True) for char in text) <= 160
+    return is_gsm7(text) and len(septets_of(text)) <= 160
 
 
 def split(text: str, *, width: int = 8) -> list[str]:
@@ -356,8 +380,10 @@ def split(text: str, *, width: int = 8) -> list[str]:
 
     No character is cut in two. Raises PduError beyond 255 parts (3GPP TS 23.040 §9.2.3.24.1).
     """
-    gsm7 = _is_gsm7(text)
-    sizes = [_units(char, gsm7) for char in text]
+    gsm7 = is_gsm7(text)
+    sizes = [
+        len(SEPTETS[char]) if gsm7 else 1 + (char > "\uffff") for char in text
+    ]  # septets, or 16-bit units
     if sum(sizes) <= (160 if gsm7 else 70):
         return [text]
     room = _PART_OCTETS - (6 if width == 8 else 7)
@@ -381,18 +407,22 @@ def encode_submit(
     validity: timedelta | None,
     report: bool,
     concat_reference: int,
-    type_of_number: int | None = None,
+    number_type: NumberType = "unknown",
 ) -> list[Submit]:
     """The parts of one text to one number, for +CMGS in order (3GPP TS 23.040 §9.2.2.2).
 
-    `validity` is rounded down to a legal period of at least 5 minutes; `type_of_number` is the type-of-address octet of a
-    number without "+", 0x81 unless given; `concat_reference` counts modulo 256. Raises PduError for an address that is no
-    number of 3 to 15 digits and for a text that is too long.
+    `validity` is rounded down to a legal period of at least 5 minutes; `number_type` is of a number without "+" (§9.1.2.5),
+    which cannot be `international`; `concat_reference` counts modulo 256. Raises PduError for an address that is no number
+    of 3 to 15 digits or not of that type, and for a text that is too long.
     """
     number = re.sub(r"[ .()-]", "", address)
     if not _NUMBER.fullmatch(number):
         raise PduError("the address must be a number of 3 to 15 digits, with or without + in front")
-    toa = TOA_INTERNATIONAL if number[0] == "+" else type_of_number or TOA_UNKNOWN
+    toa = TOA_INTERNATIONAL if number[0] == "+" else _TYPES_OF_NUMBER.get(number_type)
+    if toa is None:
+        raise PduError(
+            f"a number without + in front cannot be {number_type}: write it with +, or say unknown"
+        )
     reference = concat_reference % 256
     period = None if validity is None else _validity_octet(validity)
     parts = split(text)
@@ -409,7 +439,7 @@ def encode_submit(
         first = (
             0x01 | (0x20 if report else 0) | (0x10 if period is not None else 0) | (0x40 if parts[1:] else 0)
         )
-        alphabet = GSM7 if _is_gsm7(text) else UCS2
+        alphabet = GSM7 if is_gsm7(text) else UCS2
         head = bytes((0, first, 0)) + _encode_address(number) + bytes((0, 0x08 if alphabet == UCS2 else 0))
         head += b"" if period is None else bytes((period,))
         frames = []
@@ -438,7 +468,7 @@ def encode_deliver(
     centre: str | None = None,
 ) -> str:
     """One SMS-DELIVER in hex: GSM-7 where it can be, else UCS2. Raises PduError if the text takes more than one part."""
-    alphabet = GSM7 if _is_gsm7(text) else UCS2
+    alphabet = GSM7 if is_gsm7(text) else UCS2
     octets = (
         _encode_centre(centre)
         + bytes((0x44 if concat else 0x04,))  # TP-MMS: no more to come
@@ -477,9 +507,9 @@ def _encode_user_data(text: str, alphabet: str, concat: Concat | None) -> bytes:
         body = concat.reference.to_bytes(concat.width // 8, "big") + bytes((concat.total, concat.part))
         head = bytes((len(body) + 2, 0x00 if concat.width == 8 else 0x08, len(body))) + body
     if alphabet == GSM7:
-        septets = b"".join(_SEPTETS[char] for char in text)
+        septets = septets_of(text)
         length = (len(head) * 8 + 6) // 7 + len(septets)
-        data = head + _pack(septets, -8 * len(head) % 7)
+        data = head + pack(septets, -8 * len(head) % 7)
     else:
         data = head + text.encode("utf-16-be", "replace")
         length = len(data)
@@ -493,12 +523,12 @@ def _encode_address(address: str) -> bytes:
         digits = address.lstrip("+")
         toa = TOA_INTERNATIONAL if address[0] == "+" else TOA_UNKNOWN
         return bytes((len(digits), toa)) + _encode_digits(digits)
-    if not _is_gsm7(address):
+    if not is_gsm7(address):
         raise PduError("an address is a number or a name in GSM-7")
-    septets = b"".join(_SEPTETS[char] for char in address)
+    septets = septets_of(address)
     if len(septets) > 11:
         raise PduError("a name takes at most 11 characters")
-    return bytes(((7 * len(septets) + 3) // 4, _TOA_NAME)) + _pack(septets, 0)
+    return bytes(((7 * len(septets) + 3) // 4, _TOA_NAME)) + pack(septets)
 
 
 def _encode_centre(centre: str | None) -> bytes:

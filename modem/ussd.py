@@ -78,7 +78,10 @@ def _readings(payload: str, dcs: int | None, form: str) -> Iterator[tuple[str, b
         yield octets.decode("latin-1"), False
     narrow = _packed(octets, dcs)
     if narrow is not None:
-        yield narrow, form == PACKED and coding == "gsm7" and not _CONTROL.search(narrow)
+        yield (
+            narrow,
+            (form == PACKED and coding == "gsm7" and not payload.isdecimal() and not _CONTROL.search(narrow)),
+        )
     if form != TEXT:
         yield octets.decode("latin-1"), False
 

@@ -280,11 +280,11 @@ def test_addresses_that_are_no_numbers_are_refused(address: str) -> None:
         ("087775500400", {}, "81"),
         ("08777-5500-400", {}, "81"),
         ("+62 8777 5500 400", {}, "91"),
-        ("2757", {"type_of_number": 0xA1}, "A1"),
-        ("+6287775500400", {"type_of_number": 0xA1}, "91"),
+        ("2757", {"number_type": "national"}, "A1"),
+        ("+6287775500400", {"number_type": "national"}, "91"),
     ],
 )
-def test_type_of_number(address: str, options: dict[str, int], toa: str) -> None:
+def test_type_of_number(address: str, options: dict[str, str], toa: str) -> None:
     (part,) = encode_submit(address, "x", validity=None, report=False, concat_reference=0, **options)
     assert part.pdu[8:10] == toa
     assert decode(part.pdu).address == "".join(char for char in address if char not in " -")  # type: ignore[union-attr]
