@@ -1,0 +1,34 @@
+"""The doctor: what is wrong with the hardware in front of somebody, from /sys, /dev, /proc and what the modem answers."""
+
+from modem.doctor.facts import QUERIES, Line, PortFacts, gather
+from modem.doctor.findings import FAULT, WARNING, Finding, fault, masked, warning, worst
+from modem.doctor.host import Held, control_port, held_ports, host_findings, shown
+from modem.doctor.line import BAUDS, examine_port
+from modem.doctor.port import check_digit_fits, port_findings
+from modem.doctor.surroundings import data_findings, kernel_findings, surrounding
+
+__all__ = [
+    "BAUDS",
+    "FAULT",
+    "QUERIES",
+    "WARNING",
+    "Finding",
+    "Held",
+    "Line",
+    "PortFacts",
+    "check_digit_fits",
+    "control_port",
+    "data_findings",
+    "examine_port",
+    "fault",
+    "gather",
+    "held_ports",
+    "host_findings",
+    "kernel_findings",
+    "masked",
+    "port_findings",
+    "shown",
+    "surrounding",
+    "warning",
+    "worst",
+]

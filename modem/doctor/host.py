@@ -1,0 +1,395 @@
+"""What is wrong between the stick and this program, from /sys, /dev, /proc and /run alone: no port is opened."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modem.discovery import Stick, UsbPort, sticks
+from modem.doctor.findings import Finding, fault, warning
+from modem.doctor.surroundings import NO_STICK, kernel_findings, surrounding, text_of
+
+_RULES = ("etc/udev/rules.d", "run/udev/rules.d", "lib/udev/rules.d", "usr/lib/udev/rules.d")
+_IGNORED = re.compile(r"^E:ID_MM_(?:DEVICE|PORT)_IGNORE=1$", re.MULTILINE)
+_SELF_POWERED = 0x40  # bmAttributes, USB 2.0 §9.6.3
+UDEV_RULE = "sudo cp deploy/77-bpjs-sms.rules /etc/udev/rules.d/ && sudo udevadm control --reload && sudo udevadm trigger"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A port that a process has open."""
+
+    device: str
+    pid: int
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Port:
+    """A port that may be used: of a known stick, or named in the settings. `name` is as the operator would write it."""
+
+    name: str
+    file: Path
+    stick: Stick | None
+
+
+def control_port(stick: Stick) -> UsbPort | None:
+    """The port of a stick that most likely takes commands, by what is known of it; None where it has no port."""
+    known = stick.known.control if stick.known is not None else ()
+    by_number = {port.interface: port for port in stick.ports}
+    for number in known:
+        if number in by_number:
+            return by_number[number]
+    for role in ("at", "modem", None):
+        for port in stick.ports:
+            if port.role == role:
+                return port
+    return None
+
+
+def shown(stick: Stick) -> str:
+    """A stick in a few words: what it calls itself, its USB ids and its socket."""
+    name = (
+        stick.known.name if stick.known else " ".join(filter(None, (stick.maker, stick.name))) or "USB device"
+    )
+    return f"{name} ({stick.vendor}:{stick.product}) at USB {stick.usb_path}"
+
+
+def host_findings(
+    root: Path = Path("/"),
+    *,
+    listed: Sequence[str] = (),
+    uid: int = 0,
+    groups: Collection[int] = (),
+    ours: Collection[int] = (),
+    kernel_log: str = "",
+) -> list[Finding]:
+    """Every finding about sticks, ports and power.
+
+    listed: ports that the settings name, as paths · uid, groups: who will open the ports · ours: processes of the gateway, whose
+    open ports are no fault · kernel_log: what `dmesg` says.
+    """
+    plugged = sticks(root)
+    return [
+        *_presence(root, plugged, listed),
+        *_rights(root, plugged, listed, uid, groups),
+        *_holders(root, plugged, listed, ours),
+        *_power(root, plugged),
+        *kernel_findings(kernel_log),
+    ]
+
+
+def held_ports(root: Path, files: Sequence[str]) -> list[Held]:
+    """Who has one of these device files open, as far as /proc shows it to this user."""
+    names = {_inside(root, Path(file)): file for file in files}
+    names |= {os.path.realpath(file): file for file in files}
+    found = set()
+    for process in _processes(root):
+        try:
+            handles = list((process / "fd").iterdir())
+        except OSError:
+            continue
+        for handle in handles:
+            try:
+                target = os.readlink(handle)
+            except OSError:
+                continue
+            if target in names:
+                found.add(
+                    (names[target], int(process.name), text_of(process / "comm").strip() or "a program")
+                )
+    return [Held(*one) for one in sorted(found)]
+
+
+# -- what is there ------------------------------------------------------------------------------------------------
+
+
+def _presence(root: Path, plugged: Sequence[Stick], listed: Sequence[str]) -> Iterator[Finding]:
+    place = surrounding(root)
+    known = [stick for stick in plugged if stick.known is not None]
+    there = [port for port in listed if _file(root, port).exists()]
+    if not known and not there:
+        yield _no_stick(place, [stick for stick in plugged if stick.known is None], listed)
+        return
+    for stick in known:
+        yield from _mode(root, stick, place)
+    for port in listed:
+        if port not in there:
+            options = [p.device for s in known for p in ([control_port(s)] if control_port(s) else []) if p]
+            yield fault(
+                "port_missing",
+                port,
+                f"The settings name the port {port}, which is not there.",
+                f"there is no file {port}; the control ports of the sticks are: {', '.join(_plain(root, o) for o in options) or 'none'}",
+                'write the port that is there, or better port = "auto" with usb = "…", which follows the stick when its name changes',
+            )
+    for stick in plugged:
+        for usb_port in stick.ports:
+            name = next((port for port in there if _same(_file(root, port), Path(usb_port.device))), None)
+            if name is not None and usb_port.role in ("diag", "gps"):
+                right = control_port(stick)
+                yield fault(
+                    "wrong_port",
+                    name,
+                    f"{name} is the port for {'diagnostics' if usb_port.role == 'diag' else 'positions'} of its stick: it takes no commands.",
+                    f"interface {usb_port.interface} of {shown(stick)} has that role",
+                    f'write port = "{_plain(root, right.device) if right else "…"}"',
+                )
+
+
+def _no_stick(place: str | None, strangers: Sequence[Stick], listed: Sequence[str]) -> Finding:
+    if strangers:
+        ports = ", ".join(Path(port.device).name for stick in strangers for port in stick.ports)
+        return fault(
+            "unlisted_serial_port",
+            shown(strangers[0]),
+            "There is a serial port that may be a modem, but also a UPS or a reader: nothing is said to it unless the settings name it.",
+            f"{ports} of a USB device that is not in the list of known sticks",
+            f'if it is a modem board (SIM800 and such), write port = "/dev/{ports.split(",")[0]}" and its baud into [[lanes]]',
+        )
+    what, how, mend = NO_STICK[place]
+    if listed:
+        how += f"; the settings name {', '.join(listed)}"
+    return fault("no_stick" if place is None else f"no_stick_in_{place}", "USB", what, how, mend)
+
+
+def _mode(root: Path, stick: Stick, place: str | None) -> Iterator[Finding]:
+    assert stick.known is not None
+    about, ids = shown(stick), f"{stick.vendor}:{stick.product}"
+    if stick.known.mode == "storage":
+        switch = f"sudo usb_modeswitch -v {stick.vendor} -p {stick.product}" + (
+            " -J" if stick.vendor == "12d1" else " -K"
+        )
+        yield fault(
+            "storage_mode",
+            about,
+            "The stick still plays the CD-ROM with its Windows driver, and has no modem port yet.",
+            f"{ids} is the id of the storage mode ({stick.known.source})",
+            f"`sudo apt-get install usb-modeswitch`, then plug the stick in again; if it stays so: `{switch}`",
+        )
+    elif stick.known.mode == "network":
+        cards = [path.name for path in (root / "sys/bus/usb/devices").glob(f"{stick.usb_path}:*/net/*")]
+        yield fault(
+            "hilink",
+            about,
+            "The stick runs HiLink firmware: it is a network card with a web page of its own, and has no port for AT commands.",
+            f"{ids} is such a device ({stick.known.source})"
+            + (f"; its network card is {cards[0]}" if cards else ""),
+            'use a stick with modem ("stick") firmware, or have this one\'s firmware changed by somebody who knows; no setting mends it',
+        )
+    elif not stick.ports:
+        yield fault(
+            "no_driver",
+            about,
+            "The stick is in modem mode, but no driver made ports of it.",
+            f"no interface of {stick.usb_path} has a ttyUSB or ttyACM in /sys/bus/usb/devices",
+            f"`sudo modprobe option && echo {stick.vendor} {stick.product} | sudo tee /sys/bus/usb-serial/drivers/option1/new_id`; "
+            "on a small kernel install the modules first (Debian: linux-modules-extra, OpenWrt: kmod-usb-serial-option)",
+        )
+    else:
+        missing = [Path(port.device).name for port in stick.ports if not os.path.lexists(port.device)]
+        if missing:
+            inside = place == "container"
+            yield fault(
+                "device_missing",
+                about,
+                "The container sees the stick, but its ports were not passed in."
+                if inside
+                else "The stick's ports have no device files.",
+                f"/sys shows {', '.join(missing)}, and /dev does not",
+                NO_STICK["container"][2]
+                if inside
+                else "`sudo udevadm trigger`; if they stay away, restart the host",
+            )
+
+
+# -- who may open it, and who has it open -------------------------------------------------------------------------
+
+
+def _ports(root: Path, plugged: Sequence[Stick], listed: Sequence[str]) -> list[_Port]:
+    ports = [
+        _Port(_plain(root, usb.device), Path(usb.device), stick)
+        for stick in plugged
+        for usb in stick.ports
+        if stick.known is not None
+    ]
+    for name in listed:
+        file = _file(root, name)
+        if file.exists() and not any(_same(file, port.file) for port in ports):
+            ports.append(_Port(name, file, None))
+    return ports
+
+
+def _rights(
+    root: Path, plugged: Sequence[Stick], listed: Sequence[str], uid: int, groups: Collection[int]
+) -> Iterator[Finding]:
+    if uid == 0:
+        return
+    closed: dict[str, tuple[list[str], os.stat_result]] = {}
+    for port in _ports(root, plugged, listed):
+        try:
+            stat = port.file.stat()
+        except OSError:
+            continue
+        if not _may_open(stat, uid, groups):
+            about = shown(port.stick) if port.stick else port.name
+            closed.setdefault(about, ([], stat))[0].append(port.name)
+    for about, (names, stat) in closed.items():
+        group = _group(root, stat.st_gid)
+        joins = stat.st_mode & 0o060 == 0o060
+        yield fault(
+            "no_permission",
+            about,
+            f"This user may not open {', '.join(names)}.",
+            f"the ports belong to the group {group}, mode {stat.st_mode & 0o777:04o}; this user (uid {uid}) is not in it"
+            if joins
+            else f"the ports have mode {stat.st_mode & 0o777:04o}, which lets no group in",
+            f"`sudo usermod -aG {group} $USER`, then log out and in again (a service: restart it)"
+            if joins
+            else f"`{UDEV_RULE}`",
+        )
+
+
+def _may_open(stat: os.stat_result, uid: int, groups: Collection[int]) -> bool:
+    if stat.st_uid == uid:
+        wanted = 0o600
+    elif stat.st_gid in groups:
+        wanted = 0o060
+    else:
+        wanted = 0o006
+    return stat.st_mode & wanted == wanted
+
+
+def _group(root: Path, gid: int) -> str:
+    for line in text_of(root / "etc/group").splitlines():
+        fields = line.split(":")
+        if len(fields) > 2 and fields[2] == str(gid):
+            return fields[0]
+    return str(gid)
+
+
+def _holders(
+    root: Path, plugged: Sequence[Stick], listed: Sequence[str], ours: Collection[int]
+) -> Iterator[Finding]:
+    ports = _ports(root, plugged, listed)
+    if not ports:
+        return
+    by_file = {str(port.file): port.name for port in ports}
+    holding: set[str] = set()
+    for held in held_ports(root, list(by_file)):
+        if held.pid in ours:
+            continue
+        holding.add(held.program)
+        yield _held(by_file[held.device], held)
+    running = {text_of(process / "comm").strip() for process in _processes(root)}
+    left = [stick for stick in plugged if stick.known and stick.ports and not _mm_ignores(root, stick)]
+    if "ModemManager" in running - holding and left:
+        yield warning(
+            "modemmanager_probes",
+            shown(left[0]),
+            "ModemManager runs, and says AT commands of its own to every new stick, also to this one.",
+            "a process ModemManager, and no udev rule that keeps it away from the stick (ID_MM_DEVICE_IGNORE)",
+            f"`{UDEV_RULE}`, then `sudo systemctl restart ModemManager`; where nobody needs it: `sudo systemctl disable --now ModemManager`",
+        )
+
+
+def _held(name: str, held: Held) -> Finding:
+    how = f"process {held.pid} ({held.program}) has it open, by /proc/{held.pid}/fd"
+    if held.program == "ModemManager":
+        return fault(
+            "port_held_by_modemmanager",
+            name,
+            f"ModemManager has {name} open: two programs on one port spoil each other's answers.",
+            how,
+            f"`{UDEV_RULE}`, then `sudo systemctl restart ModemManager`; where nobody needs it: `sudo systemctl disable --now ModemManager`",
+        )
+    if held.program == "brltty":
+        return fault(
+            "brltty",
+            name,
+            f"brltty, the program for Braille displays, has {name} open: it takes serial adapters for displays.",
+            how,
+            "`sudo systemctl mask --now brltty.service brltty-udev.service` (or `sudo apt-get remove brltty`), then plug in again",
+        )
+    return fault(
+        "port_held",
+        name,
+        f"{held.program} has {name} open: two programs on one port spoil each other's answers.",
+        how,
+        f"end that program; if it does not answer: `sudo kill {held.pid}`",
+    )
+
+
+def _mm_ignores(root: Path, stick: Stick) -> bool:
+    """True if udev says that ModemManager passes this stick over, by its database or, where that is not there, by a rule's text."""
+    devices = [root / "sys/bus/usb/devices" / stick.usb_path / "dev"]
+    devices += [root / "sys/class/tty" / Path(port.device).name / "dev" for port in stick.ports]
+    numbers = [text_of(file).strip() for file in devices]
+    data = [text_of(root / f"run/udev/data/c{number}") for number in numbers if number]
+    if any(data):
+        return any(_IGNORED.search(text) for text in data)
+    return any(
+        "ID_MM_DEVICE_IGNORE" in text and stick.vendor in text
+        for folder in _RULES
+        for text in map(text_of, sorted((root / folder).glob("*.rules")))
+    )
+
+
+# -- power --------------------------------------------------------------------------------------------------------
+
+
+def _power(root: Path, plugged: Sequence[Stick]) -> Iterator[Finding]:
+    for stick in plugged:
+        if stick.known is None or stick.known.mode != "modem":
+            continue
+        device = root / "sys/bus/usb/devices" / stick.usb_path
+        if text_of(device / "power/control").strip() == "auto":
+            state = text_of(device / "power/runtime_status").strip() or "unknown"
+            yield warning(
+                "autosuspend",
+                shown(stick),
+                "Linux may put the stick to sleep when nothing is said for a while: some then miss an SMS, or never wake up.",
+                f"power/control is auto, and the stick is {state} now",
+                f"`echo on | sudo tee /sys/bus/usb/devices/{stick.usb_path}/power/control`; for good: `{UDEV_RULE}`",
+            )
+        hub = device.parent / stick.usb_path.rpartition(".")[0] if "." in stick.usb_path else None
+        attributes = text_of(hub / "bmAttributes").strip() if hub is not None else ""
+        if re.fullmatch(r"[0-9a-f]{2}", attributes) and not int(attributes, 16) & _SELF_POWERED:
+            yield warning(
+                "unpowered_hub",
+                shown(stick),
+                "The stick hangs on a hub without a power supply, which gives it too little current when it transmits.",
+                f"the hub at {stick.usb_path.rpartition('.')[0]} says that it is fed by the bus (bmAttributes {attributes})",
+                "put the stick on a hub with its own power supply, or straight into the computer",
+            )
+
+
+# -- paths --------------------------------------------------------------------------------------------------------
+
+
+def _processes(root: Path) -> list[Path]:
+    try:
+        return [entry for entry in (root / "proc").iterdir() if entry.name.isdigit()]
+    except OSError:
+        return []
+
+
+def _file(root: Path, name: str) -> Path:
+    """The file below `root` that an absolute path names."""
+    return root / name.lstrip("/")
+
+
+def _inside(root: Path, file: Path) -> str:
+    """The path as a process on that host sees it."""
+    return f"/{file.relative_to(root)}" if file.is_relative_to(root) else str(file)
+
+
+def _plain(root: Path, device: str) -> str:
+    return _inside(root, Path(device))
+
+
+def _same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
