@@ -15,8 +15,8 @@ from modem.transport import open_port
 BAUDS = (115200, 9600, 19200, 38400, 57600, 230400, 460800)
 """What serial GSM boards are set to (SIMCom's SIM800 manual, AT+IPR), the usual one first."""
 _READ = 0.2  # seconds that one read waits
-_TRIES = 3  # of AT: SIMCom's autobauding modems lose the first
-_SECONDS = 1.0  # for an AT; a modem that is awake answers within 0.1 s
+_TRIES = 3  # of AT, within the wake timeout: SIMCom's autobauding modems lose the first
+_SETUP_SECONDS = 1.0  # for ATE0 and such
 _QUERY_SECONDS = 15.0  # for one query; what the network answers takes about 5
 _SAMPLE = 8  # unprintable bytes, at least, that make noise of what was heard
 
@@ -34,7 +34,7 @@ def examine_port(
     """
     try:
         with closing(open_port(settings.url, settings.baud)) as port:
-            line = _listen(port, settings.baud, bauds)
+            line = _listen(port, settings, bauds)
     except ModemError as no:
         return PortFacts(settings.url, refusal=(no.code, no.detail))
     except OSError as lost:
@@ -58,7 +58,7 @@ def _raw_facts(settings: PortSettings, refusal: tuple[str, str]) -> PortFacts:
     try:
         with closing(open_port(settings.url, settings.baud)) as port:
             for setup in ("ATE0", "AT+CMEE=1"):
-                _ask(port, setup, _SECONDS)
+                _ask(port, setup, _SETUP_SECONDS)
             for query in QUERIES:
                 answers[query] = _ask(port, query, _QUERY_SECONDS)
                 if query == "AT+CPIN?" and not answers[query]:
@@ -68,15 +68,16 @@ def _raw_facts(settings: PortSettings, refusal: tuple[str, str]) -> PortFacts:
     return PortFacts(settings.url, answers, refusal=refusal)
 
 
-def _listen(port: Any, baud: int, others: Sequence[int]) -> Line:
-    heard = b""
+def _listen(port: Any, settings: PortSettings, others: Sequence[int]) -> Line:
+    baud, heard = settings.baud, b""
+    seconds = settings.wake_timeout.total_seconds() / _TRIES
     for speed in (baud, *(other for other in others if other != baud)):
         if port.baudrate != speed:
             port.baudrate = speed
         port.timeout = _READ
         for _ in range(_TRIES):
             port.write(b"\x1bAT\r")  # ESC ends a text that an earlier session left half entered
-            said = _read(port, _SECONDS, lambda data: b"OK" in data)
+            said = _read(port, seconds, lambda data: b"OK" in data)
             if b"OK" in said:
                 return Line(baud, speed)
             heard += said
