@@ -12,9 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from modem.port import Identity, ModemError
-from modem.sticks import SYSFS, KnownStick, Stick, UsbPort, glance, sticks
+from modem.sticks import SYSFS, KnownStick, Stick, UsbPort, glance, known_sticks, sticks
 
-__all__ = ["Finder", "KnownStick", "Stick", "UsbPort", "power_cycle", "sticks"]
+__all__ = ["Finder", "KnownStick", "Stick", "UsbPort", "known_sticks", "power_cycle", "sticks"]
 
 _SCAN_SECONDS = 0.2  # lanes ask every 0.5 s each; one look at sysfs serves those that ask together
 _SETTLE_SECONDS = 0.3  # the ports of one stick appear one after the other, within some 50 ms
