@@ -31,7 +31,7 @@ from app.store.checks import CheckView, get_check
 from app.store.engine import Store, new_id, open_store
 from app.store.inbox import MessageView, list_messages
 from app.store.questions import Ask
-from modem import Modem, ModemLost, PortSettings, SerialModem
+from modem import Modem, ModemLost, Observer, PortSettings, SerialModem
 from modem.simulated import Delivery, Dongle, Entry, Network, Sim, attach, detach
 
 TEMPLATES = Path(__file__).parent.parent / "templates_sms"
@@ -80,6 +80,7 @@ class Stage:
     told: Callable[[str], None] = lambda step: None
     process_id: str = ""
     may_send: Callable[[], bool] = lambda: True
+    make_modem: Callable[[PortSettings, Observer], SerialModem] = SerialModem
     renews: bool = True
     renewed_at: datetime = BEGINNING
     store: Store = field(init=False)
@@ -122,7 +123,7 @@ class Stage:
         look = self.looks[spec.name]
 
         def open_modem(port: PortSettings) -> Modem:
-            self.modems[spec.name] = SerialModem(port, lambda step, _port: self.told(step))
+            self.modems[spec.name] = self.make_modem(port, lambda step, _port: self.told(step))
             return self.modems[spec.name]
 
         return LaneWorker(
@@ -335,9 +336,11 @@ def staged(
     phone: Mapping[str, Any] | None = None,
     sims: Mapping[str, Sim] | None = None,
     boot: bool = True,
+    kind: type[Stage] = Stage,
+    clock: HandClock | None = None,
 ) -> Iterator[Stage]:
     """A stage with one lane `xl-1`, or those of `looks`; `services` are overrides as `[service.NAME]` would make them."""
-    clock = HandClock()
+    clock = clock or HandClock()
     network = Network()
     network.step(clock.now)
     official_services(network, late=LATE, reply_after=AFTER, names_card=names_card)
@@ -346,7 +349,7 @@ def staged(
         name: Dongle(network, (sims or {}).get(name) or make_sim(n), imei=f"99{n:013d}")
         for n, name in enumerate(looks, 1)
     }
-    stage = Stage(
+    stage = kind(
         url=url or f"sqlite:///{folder}/gateway.db",
         folder=folder,
         clock=clock,
