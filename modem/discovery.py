@@ -38,7 +38,8 @@ _NO_MODEM = (
     (
         "modem",
         "stick_without_port",
-        "shows no serial port: it was plugged in just now, or its driver is missing (modprobe option)",
+        "shows no serial port: it was plugged in just now, still plays a CD-ROM (apt-get install usb-modeswitch), "
+        "or its driver is missing (modprobe option)",
     ),
     (
         "storage",
