@@ -67,21 +67,19 @@ def _readings(payload: str, dcs: int | None, form: str) -> Iterator[tuple[str, b
     """The ways to read hex digits, the likeliest first, and whether one is beyond doubt."""
     octets = bytes.fromhex(payload)
     coding = None if dcs is None else coding_of(dcs)
-    wide = _ucs2(octets, dcs)
+    wide, narrow = _ucs2(octets, dcs), _packed(octets, dcs)
     if wide is not None and (coding == "ucs2" or form == UCS2):
-        yield wide, coding == "ucs2" and "\ufffd" not in wide
+        # On a modem that does not always give UCS2, a long text that is a sentence when unpacked was packed.
+        unpacked = form != UCS2 and len(octets) >= 16 and _legible(narrow)
+        yield wide, coding == "ucs2" and "\ufffd" not in wide and not unpacked
     if wide is not None and len(octets) > 2 and not any(octets[::2]):
         yield wide, False
     if form == TEXT and (len(octets) < 8 or payload.isdecimal()):
         return  # plain answers that look like hex: short words, numbers of any length
     if coding == "octets":
         yield octets.decode("latin-1"), False
-    narrow = _packed(octets, dcs)
-    if narrow is not None:
-        yield (
-            narrow,
-            (form == PACKED and coding == "gsm7" and not payload.isdecimal() and not _CONTROL.search(narrow)),
-        )
+    narrow_is_sure = form == PACKED and coding == "gsm7" and not payload.isdecimal()
+    yield narrow, narrow_is_sure and not _CONTROL.search(narrow)
     if form != TEXT:
         yield octets.decode("latin-1"), False
 
@@ -94,7 +92,7 @@ def _ucs2(octets: bytes, dcs: int | None) -> str | None:
     return octets.decode("utf-16-be", "replace")
 
 
-def _packed(octets: bytes, dcs: int | None) -> str | None:
+def _packed(octets: bytes, dcs: int | None) -> str:
     septets = unpack(octets, len(octets) * 8 // 7)
     if len(septets) % 8 == 0 and septets.endswith(b"\r"):
         septets = septets[:-1]
