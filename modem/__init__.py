@@ -29,6 +29,7 @@ from modem.port import (
     Status,
     Stored,
     Usage,
+    Ussd,
 )
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "StoredSubmit",
     "Submit",
     "Usage",
+    "Ussd",
     "decode",
     "encode_deliver",
     "encode_status_report",

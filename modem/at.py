@@ -10,8 +10,11 @@ PROMPT = "\r\n>"
 """The event for the prompt of +CMGS; no line can look like it."""
 
 _LONGEST = 4096  # no line of PDU mode comes near; longer is noise, and only its end is kept
-_NOISE = bytes(code for code in range(0x20) if code not in b"\t\r\n") + b"\x7f\xff"
+_PRINTABLE = b"\t" + bytes(range(0x20, 0x7F))
+_NOISE = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\xff]+")
+_NOISE_AT_DIGIT = re.compile(rf"(?<=[0-9]){_NOISE.pattern}|{_NOISE.pattern}(?=[0-9])")
 _RIM = "".join(chr(code) for code in range(0x21)) + "".join(chr(code) for code in range(0x7F, 0x100))
+_SMUDGE = "\xbf"  # stands for noise beside a digit, which may have been another digit: no pattern of a value takes it
 _BREAK = re.compile(rb"[\r\n]+")
 _PROMPTED = re.compile(r"(?:AT\+CMGS=\d+\s*)?>(.*)", re.DOTALL)  # some put it right behind the echo
 
@@ -24,8 +27,8 @@ class LineBuffer:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[str]:
-        """The events these bytes complete. NUL, 0xFF and other control characters are dropped, noise at a line's rims too."""
-        *whole, self._rest = _BREAK.split(self._rest + data.translate(None, _NOISE))
+        """The events these bytes complete. NUL is dropped; other noise too, within a line or at its rims, but beside a digit."""
+        *whole, self._rest = _BREAK.split(self._rest + data.translate(None, b"\0"))
         events = []
         for piece in whole:
             events += self._prompted(piece)
@@ -40,7 +43,7 @@ class LineBuffer:
         if self.prompt and (rest := self._after_prompt(piece)) is not None:
             events.append(PROMPT)
             piece = rest
-        line = piece[-_LONGEST:].decode("latin-1").strip(_RIM)
+        line = _cleaned(piece[-_LONGEST:])
         return [*events, line] if line else events
 
     def _after_prompt(self, piece: bytes) -> bytes | None:
@@ -49,6 +52,19 @@ class LineBuffer:
             return None
         self.prompt = False
         return found[1].encode("latin-1")
+
+
+def _cleaned(piece: bytes) -> str:
+    text = piece.decode("latin-1")
+    if not piece.translate(None, _PRINTABLE):
+        return text.strip()
+    text = _NOISE.sub("", _NOISE_AT_DIGIT.sub(_SMUDGE, text))
+    line = text.strip(_RIM)
+    if line:
+        before, after = text.split(line, 1)
+        line += _SMUDGE if line[-1] in "0123456789" and after[:1] > "~" else ""
+        line = (_SMUDGE if line[0] in "0123456789" and before[-1:] > "~" else "") + line
+    return line
 
 
 URCS: tuple[str, ...] = (
@@ -105,6 +121,15 @@ RESTARTED = frozenset({"RDY", "^SYSSTART", "+WIND: 3"})
 DIRECT = ("+CMT:", "+CDS:")
 """URCs whose next line is a PDU."""
 
+_ANNOUNCED = re.compile(r"\+(?:CMT|CDS):(?:.*,)?\s*(\d{1,3})")
+
+
+def is_announced(header: str, pdu: str) -> bool:
+    """True if the PDU is as long as this +CMT or +CDS says (3GPP TS 27.005 §3.4.1), or if it does not say."""
+    found = _ANNOUNCED.fullmatch(header)
+    return found is None or Listed(0, 0, int(found[1]), pdu).whole
+
+
 _FINAL = re.compile(r"OK|ERROR|\+CM[ES] ERROR:.*|COMMAND NOT SUPPORT|TOO MANY PARAMETERS")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 
@@ -144,17 +169,24 @@ _CMGR = re.compile(r"\+CMGR:\s*(\d+)\s*,(?:.*,)?\s*(\d+)")
 
 def _with_pdu(pattern: re.Pattern[str], lines: Iterable[str]) -> Iterator[tuple[tuple[int, ...], str]]:
     numbers: tuple[int, ...] | None = None
-    pdu = ""
-    for line in lines:
+    pieces: list[str] = []
+    for line in (*lines, "OK"):
         found = pattern.fullmatch(line)
         if found or is_final(line):
-            if numbers is not None and pdu:
-                yield numbers, pdu
-            numbers, pdu = (tuple(map(int, found.groups())) if found else None), ""
-        elif numbers is not None and not Listed(0, 0, numbers[-1], pdu).whole:
-            pdu += line.upper()
-    if numbers is not None and pdu:
-        yield numbers, pdu
+            if numbers is not None and any(pieces):
+                yield numbers, _joined(pieces, numbers[-1])
+            numbers, pieces = (tuple(map(int, found.groups())) if found else None), []
+        elif numbers is not None:
+            pieces.append(line.upper())
+
+
+def _joined(pieces: list[str], length: int) -> str:
+    """The PDU, without the lines around it that are none; all of them where it is not whole."""
+    hexes = [piece for piece in pieces if is_hex(piece)]
+    for end in range(1, len(hexes) + 1):
+        if Listed(0, 0, length, pdu := "".join(hexes[:end])).whole:
+            return pdu
+    return "".join(pieces)
 
 
 def listed(lines: Iterable[str]) -> list[Listed]:
@@ -167,6 +199,11 @@ def read(index: int, lines: Iterable[str]) -> Listed | None:
     for (stat, length), pdu in _with_pdu(_CMGR, lines):
         return Listed(index, stat, length, pdu)
     return None
+
+
+def is_empty_slot(lines: Iterable[str]) -> bool:
+    """True if +CMGR says that nothing is there as some sticks do: a header of length 0, with or without an empty line."""
+    return any(re.fullmatch(r"\+CMGR:\s*\d*\s*,.*,?\s*0", line) for line in lines)
 
 
 _SLOT = re.compile(r'\+(?:CMTI|CDSI):\s*"?([A-Z]{2,3})"?\s*,\s*(\d+).*')
@@ -187,7 +224,7 @@ def message_reference(line: str) -> int | None:
     return int(found[1]) if found else None
 
 
-_MEMORY = re.compile(r'"([A-Z]{2,3})"\s*,\s*(\d+)\s*,\s*(\d+)')
+_MEMORY = re.compile(r'"([A-Z]{2,3})"\s*,\s*(\d+)\s*,\s*(\d+)(?=\s*(?:,|$))')
 _GROUP = re.compile(r"\(([^()]*)\)")
 _NAME = re.compile(r"[A-Z]{2,3}")
 
@@ -222,6 +259,14 @@ def values_offered(name: str, lines: Iterable[str]) -> list[frozenset[int]]:
     return []
 
 
+def numbers(name: str, lines: Iterable[str]) -> tuple[int, ...]:
+    """The numbers of the answer to `AT+…?`, `2,1,0,2,0`; none where one of them is no number."""
+    for body in bodies(name, lines):
+        if re.fullmatch(r"\d{1,3}(?:\s*,\s*\d{1,3})*", body):
+            return tuple(map(int, body.split(",")))
+    return ()
+
+
 def bodies(name: str, lines: Iterable[str]) -> list[str]:
     """What follows `NAME:` in the lines that begin so."""
     return [line[len(name) + 1 :].strip() for line in lines if line.startswith(f"{name}:")]
@@ -243,6 +288,9 @@ REGISTRATIONS = (
 """<stat> 0 to 10 (3GPP TS 27.007 §7.2, §10.1.22); 6, 7: SMS only; 8: emergency calls only; 9, 10: CSFB not preferred."""
 
 
+_LOCATION = re.compile(r'".*"|[0-9A-Fa-f]{4,8}|')
+
+
 def registration(line: str) -> str | None:
     """What +CREG, +CGREG or +CEREG says, asked for (`n,stat,…`) or not (`stat,…`); None for another line."""
     found = re.fullmatch(r"\+C(?:G|E)?REG:\s*(.*)", line)
@@ -250,7 +298,7 @@ def registration(line: str) -> str | None:
         return None
     # A location, which a URC has in the second place, is quoted or has four hex digits.
     fields = [field.strip() for field in found[1].split(",")]
-    stat = fields[1] if len(fields) > 1 and re.fullmatch(r"\d{1,2}", fields[1]) else fields[0]
+    stat = fields[0] if len(fields) == 1 or _LOCATION.fullmatch(fields[1]) else fields[1]
     if not re.fullmatch(r"\d{1,2}", stat) or int(stat) >= len(REGISTRATIONS):
         return "unknown"
     return REGISTRATIONS[int(stat)]
@@ -259,9 +307,9 @@ def registration(line: str) -> str | None:
 def signal(lines: Iterable[str]) -> int | None:
     """<rssi> of +CSQ, 0 to 31 (3GPP TS 27.007 §8.5); None where it is not known."""
     for body in bodies("+CSQ", lines):
-        found = re.match(r"\d{1,3}", body)
-        if found and int(found[0]) <= 31:
-            return int(found[0])
+        found = re.fullmatch(r"(\d{1,3})\s*,\s*\d{1,3}", body)
+        if found and int(found[1]) <= 31:
+            return int(found[1])
     return None
 
 
@@ -281,6 +329,15 @@ def pin_state(lines: Iterable[str]) -> str | None:
     """`READY`, `SIM PIN`, `SIM PUK`, … of +CPIN (3GPP TS 27.007 §8.3); the last one, as a starting SIM also says it unasked."""
     said = bodies("+CPIN", lines)
     return said[-1].strip('"').upper() if said else None
+
+
+def pin_tries(lines: Iterable[str], pattern: str | None = None) -> int | None:
+    """How often the SIM PIN may still be tried, of the answer to +CPINR (3GPP TS 27.007 §8.65), or by a pattern with the group `tries`."""
+    wanted = re.compile(pattern or r'\+CPINR:\s*"?SIM PIN"?\s*,\s*(?P<tries>\d{1,2})\b')
+    for line in lines:
+        if found := wanted.search(line):
+            return int(found["tries"])
+    return None
 
 
 def imei(lines: Iterable[str]) -> str | None:
@@ -320,7 +377,7 @@ def _number(lines: Iterable[str], pattern: str) -> str | None:
 def plain(lines: Iterable[str]) -> str | None:
     """The one line of +CGMI, +CGMM or +CGMR, without its name and quotes; echoes and results are passed over."""
     for line in lines:
-        if is_final(line) or line.upper().startswith("AT"):
+        if is_final(line) or line.upper().startswith("AT") or not line.isascii():
             continue
         text = re.sub(r"\+CGM[IMR]:\s*", "", line).strip('" ')
         if text:
@@ -329,175 +386,43 @@ def plain(lines: Iterable[str]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What an error result means: a stable code, who is to blame, whether trying again may help, a sentence."""
+class Cusd:
+    """What +CUSD says (3GPP TS 27.007 §7.15): <m>, the string as it came, its data coding scheme."""
 
-    code: str
-    blame: str
-    retryable: bool
-    detail: str
-
-
-_WAIT = "wait, the gateway tries again"
-
-# 3GPP TS 27.005 §3.2.5: 1 to 127 from 24.011 Annex E-2, 128 to 255 from 23.040 §9.2.3.22. A code is the standard's text, so that
-# `+CMS ERROR: SIM busy` finds it too. 515 is Wavecom's and Huawei's.
-CMS: dict[int, Verdict] = {
-    1: Verdict(
-        "unassigned_number", "gateway", False, "the number does not exist: check the service's address"
-    ),
-    8: Verdict("operator_determined_barring", "sim", False, "the operator barred this SIM: ask the operator"),
-    10: Verdict("call_barred", "sim", False, "SMS is barred on this SIM: check its barring and its credit"),
-    21: Verdict(
-        "short_message_transfer_rejected", "network", False, "the network refused the SMS: check the credit"
-    ),
-    22: Verdict("memory_capacity_exceeded", "network", True, f"the network has no room: {_WAIT}"),
-    27: Verdict("destination_out_of_service", "network", True, f"the addressee is out of service: {_WAIT}"),
-    28: Verdict(
-        "unidentified_subscriber", "sim", False, "the network does not know this SIM: check its registration"
-    ),
-    29: Verdict(
-        "facility_rejected", "network", False, "the network refused the SMS: check the SIM's credit and plan"
-    ),
-    30: Verdict(
-        "unknown_subscriber", "sim", False, "the network does not know this SIM: check its registration"
-    ),
-    38: Verdict("network_out_of_order", "network", True, f"the network is out of order: {_WAIT}"),
-    41: Verdict("temporary_failure", "network", True, f"a temporary failure of the network: {_WAIT}"),
-    42: Verdict("congestion", "network", True, f"the network is congested: {_WAIT}"),
-    47: Verdict("resources_unavailable", "network", True, f"the network has no resources: {_WAIT}"),
-    50: Verdict(
-        "requested_facility_not_subscribed", "sim", False, "this SIM's plan has no SMS: ask the operator"
-    ),
-    69: Verdict(
-        "requested_facility_not_implemented", "network", False, "the network cannot do this: ask the operator"
-    ),
-    95: Verdict("invalid_message", "gateway", False, "the network found the SMS malformed: report it"),
-    96: Verdict(
-        "invalid_mandatory_information", "gateway", False, "the network found the SMS malformed: report it"
-    ),
-    111: Verdict("protocol_error", "network", True, f"a protocol error of the network: {_WAIT}"),
-    127: Verdict("interworking", "network", True, f"the other network failed: {_WAIT}"),
-    192: Verdict("sc_busy", "network", True, f"the service centre is busy: {_WAIT}"),
-    193: Verdict(
-        "no_sc_subscription",
-        "sim",
-        False,
-        "this SIM may not use its service centre: check the centre's number",
-    ),
-    194: Verdict("sc_system_failure", "network", True, f"the service centre failed: {_WAIT}"),
-    195: Verdict(
-        "invalid_sme_address", "gateway", False, "the address is not valid: check the service's address"
-    ),
-    196: Verdict("destination_sme_barred", "network", False, "the addressee takes no SMS from this SIM"),
-    197: Verdict("sm_rejected_duplicate_sm", "network", False, "the service centre took it for a repetition"),
-    208: Verdict(
-        "sim_sms_storage_full", "sim", True, "the SIM is full: the gateway empties it and tries again"
-    ),
-    300: Verdict(
-        "me_failure", "modem", True, f"the modem failed: {_WAIT}; if it goes on, plug the stick in again"
-    ),
-    301: Verdict("sms_service_of_me_reserved", "modem", True, f"the modem is in use: {_WAIT}"),
-    302: Verdict("operation_not_allowed", "modem", True, f"the modem does not allow it now: {_WAIT}"),
-    303: Verdict("operation_not_supported", "modem", False, "the modem cannot do this: use another stick"),
-    304: Verdict(
-        "invalid_pdu_mode_parameter", "gateway", False, "the modem found the PDU malformed: report it"
-    ),
-    305: Verdict(
-        "invalid_text_mode_parameter", "gateway", False, "the modem is not in PDU mode: open it again"
-    ),
-    310: Verdict("sim_not_inserted", "sim", False, "there is no SIM: put one in"),
-    311: Verdict("sim_pin_required", "sim", False, "the SIM wants its PIN: set pin_file for this lane"),
-    312: Verdict(
-        "ph_sim_pin_required", "modem", False, "the stick is locked to another SIM or operator: unlock it"
-    ),
-    313: Verdict("sim_failure", "sim", True, "the SIM fails: take it out, clean it, put it in again"),
-    314: Verdict("sim_busy", "sim", True, f"the SIM is busy: {_WAIT}"),
-    315: Verdict("sim_wrong", "sim", False, "the stick refuses this SIM: use another one"),
-    316: Verdict("sim_puk_required", "sim", False, "the SIM wants its PUK: enter it in a phone"),
-    317: Verdict("sim_pin2_required", "sim", False, "the SIM wants its PIN2: enter it in a phone"),
-    318: Verdict("sim_puk2_required", "sim", False, "the SIM wants its PUK2: enter it in a phone"),
-    320: Verdict("memory_failure", "modem", True, f"the storage failed: {_WAIT}"),
-    321: Verdict("invalid_memory_index", "gateway", False, "the slot is empty or does not exist"),
-    322: Verdict("memory_full", "sim", True, "the storage is full: the gateway empties it and tries again"),
-    330: Verdict(
-        "smsc_address_unknown", "sim", False, "the SIM has no service centre's number: set it with AT+CSCA"
-    ),
-    331: Verdict("no_network_service", "network", True, f"no network: {_WAIT}; check antenna and place"),
-    332: Verdict("network_timeout", "network", True, "the network did not answer: the SMS may have gone out"),
-    340: Verdict("no_cnma_acknowledgement_expected", "gateway", False, "nothing was to be acknowledged"),
-    500: Verdict("unknown_error", "modem", True, "the modem does not say why: the SMS may have gone out"),
-    515: Verdict("please_wait", "modem", True, f"the modem is busy: {_WAIT}"),
-}
-
-# 3GPP TS 27.007 §9.2.
-CME: dict[int, Verdict] = {
-    0: Verdict(
-        "phone_failure", "modem", True, f"the modem failed: {_WAIT}; if it goes on, plug the stick in again"
-    ),
-    1: Verdict("no_connection_to_phone", "modem", True, f"the modem has no connection inside: {_WAIT}"),
-    3: CMS[302],
-    4: CMS[303],
-    5: CMS[312],
-    10: CMS[310],
-    11: CMS[311],
-    12: CMS[316],
-    13: CMS[313],
-    14: CMS[314],
-    15: CMS[315],
-    16: Verdict(
-        "incorrect_password",
-        "sim",
-        False,
-        "the SIM refused the PIN: correct pin_file before the tries run out",
-    ),
-    17: CMS[317],
-    18: CMS[318],
-    20: CMS[322],
-    21: Verdict("invalid_index", "gateway", False, "the slot is empty or does not exist"),
-    22: Verdict("not_found", "gateway", False, "the slot is empty or does not exist"),
-    23: CMS[320],
-    30: CMS[331],
-    31: CMS[332],
-    32: Verdict(
-        "network_not_allowed",
-        "network",
-        False,
-        "only emergency calls are allowed: check the SIM with its operator",
-    ),
-    100: Verdict("unknown", "modem", True, "the modem does not say why: the SMS may have gone out"),
-}
-
-BUSY = frozenset({"sim_busy", "please_wait"})
-"""Codes that ask to repeat the command a little later."""
-
-EMPTY_SLOT = frozenset({"invalid_memory_index", "invalid_index", "not_found"})
-
-UNKNOWN_COMMAND = frozenset({"error", "operation_not_supported"})
-
-IN_DOUBT = frozenset({"network_timeout", "unknown_error", "unknown"})
-"""Codes that, after Ctrl-Z, do not say that nothing went out."""
-
-_ERROR = re.compile(r"\+(CM[ES]) ERROR:\s*(.*)")
-_BY_TEXT = {verdict.code: verdict for table in (CME, CMS) for verdict in table.values()}
+    state: int
+    payload: str | None
+    dcs: int | None
 
 
-def verdict(line: str) -> Verdict | None:
-    """What a final result says went wrong, `+CMS ERROR` and `+CME ERROR` as number or text; None for OK and other lines."""
-    found = _ERROR.fullmatch(line)
-    if not found:
-        if line == "OK" or not is_final(line):
-            return None
-        return Verdict("error", "modem", False, f"the modem answered {line}")
-    family, said = found[1], found[2].strip().strip('"')
-    if said.isascii() and said.isdigit():
-        number = int(said)
-        known = (CMS if family == "CMS" else CME).get(number)
-        blame = "network" if family == "CMS" and number < 300 else "modem"
-        return known or Verdict(
-            f"{family.lower()}_{number}", blame, True, f"the modem reported {family} error {number}"
-        )
-    slug = re.sub(r"[^a-z0-9]+", "_", said.lower()).strip("_")
-    return _BY_TEXT.get(slug) or Verdict(
-        f"{family.lower()}_error", "modem", True, f"the modem reported: {said[:80]}"
-    )
+_CUSD = re.compile(
+    r'\+CUSD:\s*([0-5])(?:\s*,\s*(?:"(.*)"|([^",]*))(?:\s*,\s*(\d{1,3}))?)?\s*,?\s*', re.DOTALL
+)
+_CUSD_END = re.compile(r'.*"(?:\s*,\s*\d{1,3})?\s*')
+
+
+def cusd(line: str) -> Cusd | None:
+    """The parts of a +CUSD, whose text may go over several lines; None for another line."""
+    found = _CUSD.fullmatch(line)
+    if found is None:
+        return None
+    return Cusd(int(found[1]), found[2] or found[3] or None, int(found[4]) if found[4] else None)
+
+
+def is_open_text(line: str) -> bool:
+    """True if it is a +CUSD whose text goes on in the next line."""
+    return line.startswith("+CUSD:") and line.count('"') % 2 == 1
+
+
+def ends_text(line: str) -> bool:
+    """True if it closes the text that an earlier line opened."""
+    return _CUSD_END.fullmatch(line) is not None
+
+
+_READ_ONLY = re.compile(
+    r"AT(?:[+^*#%$!&][A-Z0-9]+(?:=\?|\?)|I\d?|\+(?:CSQ|CIMI|CGSN|GSN|CCID|ICCID|QCCID|CGMI|CGMM|CGMR|GMI|GMM|GMR|CNUM|CPAS|CLAC|CPINR)|#CCID)"
+)
+
+
+def is_read_only(command: str) -> bool:
+    """True for one query that changes nothing: `AT+…?`, `AT+…=?`, and the actions that only tell, such as AT+CSQ."""
+    return _READ_ONLY.fullmatch(command.upper()) is not None

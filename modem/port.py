@@ -112,7 +112,22 @@ class NotSubmitted(ModemError):
 
 
 class MaybeSubmitted(ModemError):
-    """Ctrl-Z was written and no verdict came: the SMS may be on the air. Never retried blindly."""
+    """Ctrl-Z was written and no verdict came: the SMS may be on the air. Never retried blindly.
+
+    `references`: TP-MRs of the parts that surely went before the one in doubt, in their order.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        blame: str = "modem",
+        retryable: bool = False,
+        references: Sequence[int] = (),
+    ) -> None:
+        super().__init__(code, detail, blame=blame, retryable=retryable)
+        self.references = tuple(references)
 
 
 class ModemLost(ModemError):
@@ -156,7 +171,7 @@ class Modem(Protocol):
         ...
 
     def wait(self, timeout: timedelta) -> bool:
-        """Sleep until a URC hints at something (True), `interrupt`, or the timeout."""
+        """Sleep until a URC hints at something (True), `interrupt`, a call that was hung up, or the timeout."""
         ...
 
     def hinted(self) -> set[tuple[str, int]]:
@@ -186,8 +201,15 @@ class Modem(Protocol):
         """End an open USSD dialogue; nothing if there is none."""
         ...
 
+    def pushed(self) -> list[str]:
+        """USSD texts that the network sent by itself, or after their code was given up, since the last call."""
+        ...
+
     def examine(self, queries: Sequence[str]) -> dict[str, list[str]]:
-        """The lines that each read-only query is answered with, its result last; one that fails does not end the others."""
+        """The lines that each read-only query is answered with, its result last, none where nothing came in time.
+
+        One that fails does not end the others. Raises ValueError for a command that may change something.
+        """
         ...
 
     def restart(self) -> bool:

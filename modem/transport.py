@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
+import termios
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import serial
@@ -13,6 +17,7 @@ from gsmmodem.serial_comms import SerialComms
 
 from modem import at
 from modem.port import ModemError, ModemLost
+from modem.trace import redacted
 
 if "modem.simulated" not in serial.protocol_handler_packages:
     serial.protocol_handler_packages.append("modem.simulated")  # imported only when such a URL is opened
@@ -23,6 +28,7 @@ _READ_SECONDS = 1.0  # how long one read blocks; cancel_read ends it early
 _READ_SECONDS_WITHOUT_CANCEL = 0.2  # socket:// and rfc2217:// have no cancel_read: close waits so long
 _WRITE_SECONDS = 10.0  # a command line takes 4 ms at 115200 baud; a port that takes none for so long is stuck
 _OK_SECONDS = 5.0  # behind +CMGS its OK follows at once
+_USSD_LINES = 40  # 182 octets (3GPP TS 23.038 §5) hold fewer lines that a person wrote
 _MARKS = (
     "+CMEE",
     "+CMGF",
@@ -48,6 +54,7 @@ class _Pending:
         self.lines: list[str] = []
         self.done = False
         self.sent = False
+        self.shaken = False
 
     def take(self, event: str) -> None:
         if self.mark is not None and not self.lines and not event.startswith(self.mark):
@@ -57,7 +64,9 @@ class _Pending:
         self.done = event == at.PROMPT or at.is_final(event)
 
     def asks_for(self, line: str) -> bool:
-        return line.split(":", 1)[0] in self.command
+        name = line.split(":", 1)[0]
+        # The answer to a USSD code is never part of the answer to its command (3GPP TS 27.007 §7.15).
+        return name in self.command and (name != "+CUSD" or "?" in self.command)
 
 
 class Transport(SerialComms):  # type: ignore[misc]
@@ -72,23 +81,33 @@ class Transport(SerialComms):  # type: ignore[misc]
         *,
         urcs: Sequence[str] = (),
         drain_seconds: float = 3.0,
+        flow_control: bool = False,
+        trace: Callable[[str, str], None] | None = None,
     ) -> None:
         super().__init__(port, baudrate, notifyCallbackFunc, fatalErrorCallbackFunc)
         self.changed = threading.Condition()
         """Guards and announces everything that the reader changes."""
         self.rxThread: threading.Thread | None = None
         self.late_references: list[int] = []
+        self.late_verdicts = 0
+        """How many verdicts on a submit came when none was waited for: +CMGS or +CMS ERROR."""
         self.death: PortDied | None = None
+        self.understood = False
+        """A line came that only a modem says; what answers AT only later is starting."""
+        self._flow_control = flow_control
+        self._trace = trace
         self._urcs = tuple(urcs)
         self._drain_seconds = drain_seconds
         self._lines = at.LineBuffer()
         self._pending: _Pending | None = None
         self._header: str | None = None
+        self._text: list[str] = []
         self._stray_ok = False
+        self._asked = ""
 
     def connect(self) -> None:
         """Open the port and start the reader. Raises ModemError `port_missing`, `port_denied`, `port_busy` or `not_a_modem`."""
-        self.serial = open_port(self.port, self.baudrate)
+        self.serial = open_port(self.port, self.baudrate, flow_control=self._flow_control)
         self.alive = True
         self.rxThread = threading.Thread(
             target=self._read_loop, args=(self.serial,), name=f"modem {self.port}", daemon=True
@@ -104,7 +123,13 @@ class Transport(SerialComms):  # type: ignore[misc]
         if hasattr(self.serial, "cancel_read"):
             self.serial.cancel_read()
         reader.join()
+        _share(self.serial)
         self.serial.close()
+
+    def expect_unasked(self, beginnings: Iterable[str]) -> None:
+        """From now on lines that begin so are URCs too."""
+        with self.changed:
+            self._urcs = (*self._urcs, *beginnings)
 
     def write(
         self,
@@ -147,11 +172,12 @@ class Transport(SerialComms):  # type: ignore[misc]
         try:
             self._send(pending.command)
             with self.changed:
-                self.changed.wait_for(lambda: pending.done or pending.sent or self.death is not None, timeout)
-                if pending.sent:
-                    self.changed.wait_for(
-                        lambda: pending.done or self.death is not None, min(timeout, _OK_SECONDS)
-                    )
+                self.changed.wait_for(
+                    lambda: pending.done or pending.sent or pending.shaken or self.death is not None, timeout
+                )
+                if pending.sent or pending.shaken:
+                    soon = _OK_SECONDS if pending.sent else self._drain_seconds
+                    self.changed.wait_for(lambda: pending.done or self.death is not None, min(timeout, soon))
                 if pending.done:
                     return pending.lines
                 if self.death is not None:
@@ -164,6 +190,9 @@ class Transport(SerialComms):  # type: ignore[misc]
 
     def _send(self, data: str) -> None:
         self.check()
+        if self._trace is not None:
+            self._asked = data.strip()
+            self._trace(">", redacted(data))
         try:
             self.serial.write(data.encode("latin-1"))
         except (
@@ -172,6 +201,13 @@ class Transport(SerialComms):  # type: ignore[misc]
         ) as cause:  # SerialException is an OSError; TypeError: pyserial, closed meanwhile
             self._die("port_lost", f"the port failed while writing ({cause}): plug the stick in again")
             self.check()
+
+    def shake(self) -> bool:
+        """The modem seems to have started anew: a command in flight is answered soon or never. The condition is held."""
+        if self._pending is None:
+            return False
+        self._pending.shaken = True
+        return True
 
     def check(self) -> None:
         """Raise PortDied if the session is over."""
@@ -196,36 +232,71 @@ class Transport(SerialComms):  # type: ignore[misc]
             if data:  # an empty read is neither a timeout of a command nor a death
                 with self.changed:
                     for event in self._lines.feed(data):
+                        if self._trace is not None:
+                            self._trace("<", redacted(event, self._asked))
                         self._sort(event)
                     self.changed.notify_all()
 
     def _sort(self, event: str) -> None:
         """URCs to the session, lines of an answer to who waits for it, a given-up +CMGS to `late_references`."""
-        header, self._header = self._header, None
-        if header is not None:
-            if at.is_hex(event):
-                self.notifyCallback([header, event])
-                return
-            self.notifyCallback([header])
         pending = self._pending
+        if self._text:
+            self._text_goes_on(event)
+            return
+        if self._header is not None and self._belongs_to_header(event):
+            return
+        unasked = at.is_urc(event, self._urcs)
+        self.understood = self.understood or unasked or at.is_final(event) or event == "AT"
         if event.startswith(at.DIRECT):
             self._header = event
-        elif at.is_urc(event, self._urcs) and not (pending and pending.asks_for(event)):
-            self.notifyCallback([event])
+        elif unasked and not (pending and pending.asks_for(event)):
+            if at.is_open_text(event):
+                self._text = [event]
+            else:
+                self.notifyCallback([event])
         elif (reference := at.message_reference(event)) is not None and not (
             pending and pending.command == CTRL_Z
         ):
             self.late_references.append(reference)
+            self.late_verdicts += 1
             self._stray_ok = True
         elif self._stray_ok and event == "OK":
             self._stray_ok = False
         elif pending is not None and not pending.done:
             pending.take(event)
+        elif event.startswith("+CMS ERROR"):
+            self.late_verdicts += 1
+
+    def _belongs_to_header(self, event: str) -> bool:
+        """The PDU that +CMT or +CDS announced, which other URCs and noise may come before; no other command's PDU is taken for it."""
+        header = self._header or ""
+        if at.is_hex(event) and at.is_announced(header, event):
+            self._header = None
+            self.notifyCallback([header, event])
+            return True
+        if at.is_final(event) or event.startswith(("+CMGL:", "+CMGR:", *at.DIRECT)) or at.is_hex(event):
+            self._header = None
+            self.notifyCallback([header])
+        return False
+
+    def _text_goes_on(self, event: str) -> None:
+        """Lines of a USSD text, until its closing quote; a result or another URC before it shows that it was cut."""
+        cut = at.is_final(event) or at.is_urc(event, self._urcs) or len(self._text) > _USSD_LINES
+        if not cut:
+            self._text.append(event)
+        if cut or at.ends_text(event):
+            lines, self._text = self._text, []
+            self.notifyCallback(["\n".join(lines)])
+        if cut:
+            self._sort(event)
 
 
-def open_port(url: str, baud: int) -> Any:
-    """Open a pyserial URL, exclusively, without flow control. Raises ModemError with a sentence that says what is wrong."""
-    options: dict[str, Any] = {"exclusive": True, "rtscts": False, "dsrdtr": False, "xonxoff": False}
+def open_port(url: str, baud: int, *, flow_control: bool = False) -> Any:
+    """Open a pyserial URL, for us alone. Raises ModemError with a sentence that says what is wrong.
+
+    Alone: by flock, which programs that care for locks see, and by TIOCEXCL, by which no other user's open succeeds.
+    """
+    options: dict[str, Any] = {"exclusive": True, "rtscts": flow_control, "dsrdtr": False, "xonxoff": False}
     if not url.startswith("rfc2217:"):  # its port knows no write timeout
         options["write_timeout"] = _WRITE_SECONDS
     try:
@@ -234,7 +305,20 @@ def open_port(url: str, baud: int) -> Any:
         raise _cannot_open(url, cause) from cause
     if not hasattr(port, "cancel_read"):
         port.timeout = _READ_SECONDS_WITHOUT_CANCEL
+    _on_tty(port, termios.TIOCEXCL)
     return port
+
+
+def _share(port: Any) -> None:
+    _on_tty(
+        port, termios.TIOCNXCL
+    )  # a pty, and a tty that somebody else has open, would stay closed to others
+
+
+def _on_tty(port: Any, request: int) -> None:
+    with suppress(OSError, AttributeError, ValueError, TypeError):  # no file, no tty, or gone already
+        if os.isatty(port.fileno()):
+            fcntl.ioctl(port.fileno(), request)
 
 
 def _cannot_open(url: str, cause: Exception) -> ModemError:

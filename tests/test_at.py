@@ -7,7 +7,7 @@ from feeding import Feed, feed_all_ways
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modem import at
+from modem import at, verdicts
 
 BYTES: dict[str, tuple[bytes, list[str]]] = {
     "answer": (b"\r\n+CSQ: 20,99\r\n\r\nOK\r\n", ["+CSQ: 20,99", "OK"]),
@@ -298,21 +298,21 @@ def test_iccid_of_nineteen_digits() -> None:
     ],
 )
 def test_verdicts(line: str, code: str, blame: str, retryable: bool) -> None:
-    verdict = at.verdict(line)
+    verdict = verdicts.verdict(line)
     assert verdict is not None
     assert (verdict.code, verdict.blame, verdict.retryable) == (code, blame, retryable)
 
 
 def test_no_verdict_without_an_error() -> None:
-    assert at.verdict("OK") is None
-    assert at.verdict("+CMGS: 5") is None
+    assert verdicts.verdict("OK") is None
+    assert verdicts.verdict("+CMGS: 5") is None
 
 
 def test_every_verdict_blames_somebody_and_says_something() -> None:
-    for verdict in (*at.CMS.values(), *at.CME.values()):
+    for verdict in (*verdicts.CMS.values(), *verdicts.CME.values()):
         assert verdict.blame in ("sim", "modem", "network", "gateway")
         assert verdict.detail
-        assert at.verdict(f"+CMS ERROR: {verdict.code.replace('_', ' ')}") == verdict
+        assert verdicts.verdict(f"+CMS ERROR: {verdict.code.replace('_', ' ')}") == verdict
 
 
 @given(
@@ -331,6 +331,6 @@ def test_parsers_take_any_lines(lines: list[str]) -> None:
     for line in lines:
         registration = at.registration(line)
         assert registration is None or registration in at.REGISTRATIONS
-        assert (at.verdict(line) is None) == (not at.is_final(line) or line == "OK")
+        assert (verdicts.verdict(line) is None) == (not at.is_final(line) or line == "OK")
     assert at.memories_offered(lines) is not None
     assert at.values_offered("+CNMI", lines) is not None

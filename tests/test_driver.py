@@ -241,7 +241,7 @@ def test_indications_as_far_as_they_are_offered(peer: Peer) -> None:
         (b"\r\n+CME ERROR: SIM PIN required\r\n", "sim_pin_required"),
         (b"\r\n+CPIN: SIM PUK\r\n\r\nOK\r\n", "sim_puk_required"),
         (b"\r\n+CME ERROR: 12\r\n", "sim_puk_required"),
-        (b"\r\n+CPIN: PH-NET PIN\r\n\r\nOK\r\n", "sim_locked"),
+        (b"\r\n+CPIN: PH-NET PIN\r\n\r\nOK\r\n", "sim_network_locked"),
         (b"\r\n+CME ERROR: 10\r\n", "sim_not_inserted"),
     ],
 )
@@ -523,7 +523,7 @@ def test_urcs_within_a_list_are_cut_out(modem: SerialModem, peer: Peer) -> None:
     middle = plain.index(PDU.encode())
     peer.answers["AT+CMGL=4"] = urcs + plain[:middle] + urcs + direct + plain[middle:] + urcs
     assert modem.inbox("SM") == [Stored("SM", 1, PDU, 1), Stored("SM", 2, PDU, 1)]
-    assert modem.hinted() == {("SM", 9), ("SR", 2), ("", 0)}
+    assert modem.hinted() == {("SM", 9), ("", 0)}  # SR is no storage of this stick
     peer.answers["AT+CMGL=4"] = b"\r\nOK\r\n"
     assert modem.inbox() == [Stored("+CMT", 0, OTHER)]
 

@@ -1,0 +1,265 @@
+"""What a modem keeps: its storages, how it says that an SMS came, and reading and removing by storage, index and content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modem import at, verdicts
+from modem.port import ModemError, ModemLost, Observer, Stored, Usage
+from modem.session import Session
+
+_LIST_SECONDS = 60.0  # a full SIM of 50 slots takes some sticks half a minute
+_STORAGES = ("SM", "ME", "SR")  # 3GPP TS 27.005 §3.1; MT is SM and ME together
+_UNNAMED = "SM"  # for a modem without +CPMS: its only storage, whatever it is
+
+# 3GPP TS 27.005 §3.4.1, best first: mode, mt, bm, ds.
+_INDICATIONS = (
+    (2, 1, 0, 2),
+    (2, 1, 0, 1),
+    (2, 1, 0, 0),
+    (1, 1, 0, 2),
+    (1, 1, 0, 1),
+    (1, 1, 0, 0),
+)
+# The whole SMS in the URC: only where it is acknowledged, so that the network keeps it until then.
+_DIRECTLY = (
+    (2, 2, 0, 1),
+    (2, 2, 0, 0),
+    (1, 2, 0, 0),
+)
+
+
+class Inbox:
+    """The storages of one session. `hear` runs in the reader's thread, under the session's condition; all else in the owner's."""
+
+    def __init__(self, session: Session, tell: Observer, port: str) -> None:
+        self._session = session
+        self._tell = tell
+        self._port = port
+        self._memories: list[str] = []
+        self._storages: tuple[str, ...] = ()
+        self._indicated: tuple[int, ...] | None = None
+        self._acknowledges = False
+        # Below: guarded by the session's condition.
+        self.hints: set[tuple[str, int]] = set()
+        self._direct: list[Stored] = []
+
+    # setting up
+
+    def set_up(self) -> None:
+        """PDU mode, storages and indications, each chosen from what the modem offers. Raises ModemError where it cannot be used."""
+        session = self._session
+        session.command("AT+CMGF=0")
+        session.attempt("AT+COPS=3,0")
+        if not session.attempt("AT+CSMS=0"):
+            self._acknowledges = any(
+                body.split(",")[0].strip() == "1" for body in at.bodies("+CSMS", session.attempt("AT+CSMS?"))
+            )
+        self._choose_storages()
+        offered = at.values_offered("+CNMI", session.attempt("AT+CNMI=?"))
+        if self._indicate(_INDICATIONS, offered):
+            return
+        if session.attempt("AT+CNMI=2,1"):
+            self._indicated = (2, 1)
+            return
+        self._acknowledges = self._acknowledges or bool(session.attempt("AT+CSMS=1"))
+        if self._acknowledges and self._indicate(_DIRECTLY, offered):
+            return
+        # What is stored is found by its count, without a hint; what is not stored and not acknowledged is lost.
+        if self._routing() in (2, 3):
+            raise ModemError(
+                "no_indications",
+                "the modem hands SMS over without keeping them and cannot be told otherwise (AT+CNMI): use another stick",
+            )
+
+    def verify(self) -> bool:
+        """Ask whether PDU mode, storages and indications are as they were set; set all anew if one differs. False: they were not."""
+        session = self._session
+        mode = at.bodies("+CMGF", session.query("AT+CMGF?"))
+        memories = [name for name, _, _ in at.memories(session.query("AT+CPMS?"))]
+        wanted = self._indicated
+        routing = at.numbers("+CNMI", session.query("AT+CNMI?"))
+        if (
+            (not mode or mode[-1] == "0")
+            and (not memories or memories[: len(self._memories)] == self._memories)
+            and (wanted is None or not routing or routing[: len(wanted)] == wanted)
+        ):
+            return True
+        session.attempt("AT+CMEE=1")
+        self._indicated = None
+        self.set_up()
+        with session.changed:
+            self.hints.add(("", 0))  # nothing was said meanwhile
+        return False
+
+    def _routing(self) -> int | None:
+        """<mt> of +CNMI: where an SMS goes."""
+        numbers = at.numbers("+CNMI", self._session.attempt("AT+CNMI?"))
+        return numbers[1] if len(numbers) > 1 else None
+
+    def _indicate(self, choices: Sequence[tuple[int, ...]], offered: Sequence[frozenset[int]]) -> bool:
+        """Set the first of these that the modem offers and takes."""
+        for wanted in choices:
+            if wanted[3] == 2 and "SR" not in self._storages:
+                continue
+            if offered and not all(value in values for value, values in zip(wanted, offered, strict=False)):
+                continue
+            if self._session.attempt("AT+CNMI=" + ",".join(map(str, wanted))):
+                self._indicated = wanted
+                return True
+        return False
+
+    def _choose_storages(self) -> None:
+        session = self._session
+        offered = at.memories_offered(session.attempt("AT+CPMS=?"))
+        if not offered or not offered[0]:
+            # A modem that does not tell which storages it has.
+            taken = tuple(name for name in _STORAGES if session.attempt(f'AT+CPMS="{name}"'))
+            offered = [taken, taken, taken]
+        if not offered[0]:
+            self._keep_the_current_one()
+            return
+        first, second, third = (*offered, offered[-1], offered[-1])[:3]
+        received = next((name for name in (*_STORAGES[:2], *third) if name in third), first[0])
+        # mem2 is not used: it holds the other storage, so that one query counts both.
+        other = next((name for name in _STORAGES[:2] if name in second and name != received), received)
+        self._storages = tuple(name for name in _STORAGES if name in first) or (received,)
+        read = received if received in first else self._storages[0]
+        for choice in ([read, other, received], [read, received, received], [read]):
+            if session.attempt("AT+CPMS=" + ",".join(f'"{name}"' for name in choice)):
+                self._memories = choice
+                return
+        raise ModemError("no_storage", "the modem refuses every storage for SMS (AT+CPMS): use another stick")
+
+    def _keep_the_current_one(self) -> None:
+        """For a modem without +CPMS, or whose +CPMS can only be asked."""
+        said = [name for name, _, _ in at.memories(self._session.attempt("AT+CPMS?"))]
+        if not said and not self._session.attempt("AT+CMGL=4", _LIST_SECONDS):
+            raise ModemError(
+                "no_storage", "the modem keeps no SMS that can be read (AT+CPMS): use another stick"
+            )
+        self._memories = said or [_UNNAMED]
+        self._storages = (self._memories[0],)
+
+    # reading
+
+    def usage(self) -> list[Usage]:
+        """Used and total of each storage; a modem that counts nothing is listed, and its total is 0: not known."""
+        missing = [name for name in self._storages if name not in self._memories]
+        if missing:
+            self._select(missing[0])
+        counts = {name: (used, total) for name, used, total in at.memories(self._session.query("AT+CPMS?"))}
+        if not counts:
+            return [Usage(name, len(self._list(name)), 0) for name in self._storages]
+        return [Usage(name, *counts[name]) for name in self._storages if name in counts]
+
+    def inbox(self, storage: str | None = None) -> list[Stored]:
+        found = []
+        for name in self._storages if storage is None else (storage,):
+            if not name.startswith("+"):
+                found += self._list(name)
+        with self._session.changed:
+            direct = list(self._direct)
+        return found + [stored for stored in direct if storage in (None, stored.storage)]
+
+    def _list(self, storage: str) -> list[Stored]:
+        self._select(storage)
+        try:
+            entries = at.listed(self._session.command("AT+CMGL=4", _LIST_SECONDS))
+        except ModemLost:
+            raise
+        except ModemError:
+            return self._list_one_by_one(storage)
+        found = []
+        for entry in entries:
+            stored = Stored(storage, entry.index, entry.pdu, entry.stat)
+            # A PDU that noise fell into is read once more; what stays odd is kept as it is.
+            found.append(stored if entry.whole else self._read_again(stored))
+        return found
+
+    def _read_again(self, stored: Stored) -> Stored:
+        try:
+            return self.read(stored.storage, stored.index) or stored
+        except ModemLost:
+            raise
+        except ModemError:
+            return stored
+
+    def _list_one_by_one(self, storage: str) -> list[Stored]:
+        used, total = {
+            name: (used, total) for name, used, total in at.memories(self._session.command("AT+CPMS?"))
+        }.get(storage, (0, 0))
+        found: list[Stored] = []
+        for index in range(total + 1):  # some count from 0, others from 1
+            if len(found) == used:
+                break
+            stored = self.read(storage, index)
+            if stored is not None:
+                found.append(stored)
+        return found
+
+    def read(self, storage: str, index: int) -> Stored | None:
+        """One slot; None if it is empty. Raises ModemError `garbled` for an answer that noise fell into."""
+        self._select(storage)
+        try:
+            lines = self._session.command(f"AT+CMGR={index}")
+        except ModemError as no:
+            # Old firmware has no other word for an empty slot than ERROR.
+            if no.code in verdicts.EMPTY_SLOT or no.code == "error":
+                return None
+            raise
+        entry = at.read(index, lines)
+        if entry is not None:
+            return Stored(storage, index, entry.pdu, entry.stat)
+        if any(at.is_hex(line) or line.startswith("+CMGR:") for line in lines) and not at.is_empty_slot(
+            lines
+        ):
+            raise ModemError(
+                "garbled", "noise fell into what the modem said: it is asked again", retryable=True
+            )
+        return None
+
+    def forget(self, stored: Stored) -> bool:
+        if stored.storage.startswith("+"):
+            return self._acknowledge(stored)
+        there = self.read(stored.storage, stored.index)
+        if there is None or there.pdu != stored.pdu.upper():
+            return False
+        self._tell("cmgd", self._port)
+        self._session.command(f"AT+CMGD={stored.index}")
+        return True
+
+    def _acknowledge(self, stored: Stored) -> bool:
+        with self._session.changed:
+            if stored not in self._direct:
+                return False
+        if self._acknowledges:
+            self._tell("cnma", self._port)
+            self._session.attempt("AT+CNMA")
+        with self._session.changed:
+            self._direct.remove(stored)
+        return True
+
+    def _select(self, storage: str) -> None:
+        """Make it mem1, by which +CMGL, +CMGR and +CMGD go, unless it is."""
+        if self._memories[:1] != [storage]:
+            self._session.command(f'AT+CPMS="{storage}"')
+            self._memories[:1] = [storage]
+
+    # hearing
+
+    def hear(self, lines: list[str]) -> None:
+        """A URC; the PDU is the second line where there is one."""
+        line = lines[0]
+        if line.startswith(at.DIRECT) and len(lines) > 1:
+            self._direct.append(Stored(line.split(":")[0], 0, lines[1].upper()))
+            self.hints.add(("", 0))
+        elif line.startswith(("+CMTI:", "+CDSI:")):
+            self.hints.add(at.slot(line) or ("", 0))
+        elif line.startswith((*at.DIRECT, "^SMMEMFULL:")):
+            self.hints.add(("", 0))
+
+    def take_hints(self) -> set[tuple[str, int]]:
+        """The slots that were named; the session's condition is held. A storage by another name says only that something came."""
+        hints, self.hints = self.hints, set()
+        return {hint if hint[0] in self._storages else ("", 0) for hint in hints}

@@ -1,0 +1,234 @@
+"""The start of a session: a modem that sleeps, boots or is half way through a PDU is brought in step, its SIM unlocked and named."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+from modem import at, verdicts
+from modem.port import Identity, ModemError, ModemLost, PortSettings, SimLocked
+from modem.quirks import Quirks, quirks_for
+from modem.session import BUSY_PAUSES, Session, Silence
+from modem.transport import ESC
+
+_PIN_SECONDS = 15.0  # 3GPP TS 27.007 gives no limit; SIMs take up to 10 s to start after a PIN
+_WAKE_SECONDS = 0.5  # one try of AT; a modem that is awake answers within 0.1 s
+_SIM_PAUSE = 1.0  # seconds between two looks at a SIM that is not ready yet
+_LAST_TRIES = 2  # the last try is left to a person: after it the SIM wants its PUK
+_PIN_TRIES = 'AT+CPINR="SIM PIN"'  # 3GPP TS 27.007 §8.65
+_SMS_OVER = {"ps": 0, "cs": 1, "ps_first": 2, "cs_first": 3}  # 3GPP TS 27.007 §10.1.21
+_ICCID_QUERIES = (
+    "AT+CCID",
+    "AT+ICCID",
+    "AT^ICCID?",
+    "AT+QCCID",
+    "AT#CCID",
+    "AT+CRSM=176,12258,0,0,10",  # EF_ICCID, 3GPP TS 31.102 §4.2.1
+)
+
+
+def wake(session: Session, settings: PortSettings) -> None:
+    """ESC and AT until OK, then in step by a marked query, whatever an earlier session left behind.
+
+    A silent port is given `wake_timeout`, one that says what only a starting modem says `boot_timeout`. Raises ModemError `not_a_modem`.
+    """
+    tries = 0
+    while True:
+        session.put(ESC)
+        try:
+            if session.ask("AT", _WAKE_SECONDS)[-1] == "OK":
+                break
+            session.pause(_WAKE_SECONDS)
+        except Silence:
+            pass
+        tries += 1
+        patience = settings.boot_timeout if session.understood else settings.wake_timeout
+        if tries >= max(1, round(patience.total_seconds() / _WAKE_SECONDS)):
+            raise ModemError(
+                "not_a_modem",
+                f"nothing answers AT on {settings.url}: wrong port of several, wrong baud rate, or not a modem; "
+                "try another port of this stick",
+                retryable=True,
+            )
+    session.resync()
+    session.attempt("ATE0")
+    session.attempt("AT+CMEE=1")
+
+
+def habits(session: Session) -> tuple[str | None, str | None, Quirks]:
+    """Maker and model, and what is known of them; their own commands and the wanted modes are set, a refusal is no fault."""
+    maker, model = at.plain(session.attempt("AT+CGMI")), at.plain(session.attempt("AT+CGMM"))
+    quirks = quirks_for(maker, model)
+    session.expect_unasked(quirks.urcs)
+    for command in quirks.setup:
+        session.attempt(command)
+    return maker, model, quirks
+
+
+def choose_network(session: Session, settings: PortSettings, quirks: Quirks) -> None:
+    """Network mode and the way of SMS, as far as they are set and the modem takes them."""
+    mode = quirks.network_modes.get(settings.network_mode or "")
+    if mode is not None:
+        session.attempt(mode)
+    if settings.sms_over is not None:
+        session.attempt(f"AT+CGSMS={_SMS_OVER[settings.sms_over]}")
+
+
+# The SIM
+
+
+def unlock(session: Session, settings: PortSettings, quirks: Quirks) -> None:
+    """Wait for the SIM, and give it its PIN where it wants one and may still be given one. Raises SimLocked or ModemError."""
+    state = _settled_pin_state(session, settings.boot_timeout)
+    if state == "SIM PIN":
+        _offer_pin(session, settings, quirks)
+    elif state is not None:
+        raise _locked(state)
+
+
+def _offer_pin(session: Session, settings: PortSettings, quirks: Quirks) -> None:
+    pin = settings.pin
+    if pin is None or not re.fullmatch(r"\d{4,8}", pin):
+        raise SimLocked(
+            "sim_pin_required", "the SIM wants its PIN (4 to 8 digits): set pin_file for this lane"
+        )
+    if not settings.may_offer_pin:
+        raise SimLocked(
+            "sim_pin_refused",
+            "the SIM refused this PIN before: correct pin_file; it is not offered twice, three wrong tries lock the SIM",
+        )
+    tries = at.pin_tries(session.attempt(quirks.pin_tries or _PIN_TRIES), quirks.pin_tries_pattern)
+    if tries is not None and tries < _LAST_TRIES:
+        raise SimLocked(
+            "sim_pin_too_few_tries",
+            f"the SIM allows its PIN {tries} time more: the gateway leaves that to you; enter the PIN in a phone, or switch it off there",
+        )
+    try:
+        session.command(f'AT+CPIN="{pin}"', _PIN_SECONDS)
+    except ModemError as refusal:  # also a session lost now: the try may have been used
+        raise SimLocked(
+            "sim_pin_refused",
+            f"the SIM did not take the PIN ({refusal.detail})",
+            pin_was_offered=True,
+        ) from refusal
+    state = _settled_pin_state(session, settings.boot_timeout)
+    if state is not None:
+        raise SimLocked(
+            "sim_locked",
+            f"after its PIN the SIM asks for {state}: use a phone to unlock it",
+            pin_was_offered=True,
+        )
+
+
+def _locked(state: str) -> SimLocked:
+    if state == "SIM PUK":
+        return SimLocked(verdicts.CMS[316].code, verdicts.CMS[316].detail)
+    if state.startswith("PH-"):
+        return SimLocked(verdicts.NETWORK_LOCKED.code, f"{verdicts.NETWORK_LOCKED.detail} ({state})")
+    return SimLocked("sim_locked", f"the SIM asks for {state}: use a phone to unlock it")
+
+
+def _settled_pin_state(session: Session, patience: timedelta) -> str | None:
+    """What the SIM wants, None for nothing, once it has started. Raises ModemError for one that is not there, or not ready in time."""
+    waited = 0.0
+    while True:
+        try:
+            state = _pin_state(session)
+        except ModemError as no:
+            if no.code not in verdicts.BUSY:
+                raise
+            waited += sum(BUSY_PAUSES)
+        else:
+            if state is None or state == "READY":
+                return None
+            if state in ("NOT INSERTED", "SIM NOT INSERTED", "NO SIM"):
+                raise ModemError(verdicts.CMS[310].code, verdicts.CMS[310].detail, blame="sim")
+            if state != "NOT READY":
+                return state
+        if waited >= patience.total_seconds():
+            raise ModemError(
+                "sim_not_ready",
+                "the SIM does not get ready: take it out, clean it, put it in again",
+                blame="sim",
+                retryable=True,
+            )
+        session.pause(_SIM_PAUSE)
+        session.check()
+        waited += _SIM_PAUSE
+
+
+def _pin_state(session: Session) -> str | None:
+    """What AT+CPIN? says; None where the modem knows no such command."""
+    try:
+        return at.pin_state(session.command("AT+CPIN?", _PIN_SECONDS))
+    except ModemLost:
+        raise
+    except ModemError as no:
+        state = _STATE_OF.get(no.code)
+        if state is None and (no.blame == "sim" or no.code in verdicts.BUSY):
+            raise
+        return state
+
+
+_STATE_OF = {
+    verdicts.CMS[311].code: "SIM PIN",
+    verdicts.CMS[312].code: "PH-SIM PIN",
+    verdicts.CMS[316].code: "SIM PUK",
+    verdicts.NETWORK_LOCKED.code: "PH-NET PIN",
+}
+
+
+# Who is on the line
+
+
+@dataclass(frozen=True, slots=True)
+class Sim:
+    """The numbers that name a SIM, and the query that told its ICCID."""
+
+    iccid: str | None
+    imsi: str | None
+    iccid_by: str | None
+
+
+def identify(session: Session, maker: str | None, model: str | None) -> tuple[Identity, Sim]:
+    """Stick and SIM by their numbers, each from the first query that a modem answers."""
+    iccid = iccid_by = None
+    for query in _ICCID_QUERIES:
+        iccid = at.iccid(session.attempt(query))
+        if iccid:
+            iccid_by = query
+            break
+    sim = Sim(iccid, at.imsi(session.attempt("AT+CIMI")), iccid_by)
+    identity = Identity(
+        imei=at.imei(session.attempt("AT+CGSN")),
+        imsi=sim.imsi,
+        iccid=sim.iccid,
+        maker=maker,
+        model=model,
+        firmware=at.plain(session.attempt("AT+CGMR")),
+        own_number=at.own_number(session.attempt("AT+CNUM")),
+    )
+    return identity, sim
+
+
+def check_sim(session: Session, sim: Sim) -> None:
+    """Read ICCID and IMSI again. A SIM that is another one, or gone, ends the session, which is raised as ModemLost."""
+    for query, known, parse in (
+        (sim.iccid_by, sim.iccid, at.iccid),
+        ("AT+CIMI", sim.imsi, at.imsi),
+    ):
+        if query is None or known is None:
+            continue
+        try:
+            found = parse(session.command(query))
+        except ModemLost:
+            raise
+        except ModemError as no:
+            if no.blame == "sim" and no.code not in verdicts.BUSY:
+                session.end(no.code, no.detail)
+                session.check()
+            continue
+        if found is not None and found != known:
+            session.end("sim_changed", "another SIM is in the modem now: it is opened again")
+            session.check()
