@@ -4,6 +4,7 @@ from modem.doctor.facts import QUERIES, Line, PortFacts, gather
 from modem.doctor.findings import FAULT, WARNING, Finding, fault, masked, warning, worst
 from modem.doctor.host import Held, control_port, held_ports, host_findings, shown
 from modem.doctor.line import BAUDS, examine_port
+from modem.doctor.loop import Looped, credit_in, loop, valid_until
 from modem.doctor.port import check_digit_fits, port_findings
 from modem.doctor.surroundings import data_findings, kernel_findings, surrounding
 
@@ -15,9 +16,11 @@ __all__ = [
     "Finding",
     "Held",
     "Line",
+    "Looped",
     "PortFacts",
     "check_digit_fits",
     "control_port",
+    "credit_in",
     "data_findings",
     "examine_port",
     "fault",
@@ -25,10 +28,12 @@ __all__ = [
     "held_ports",
     "host_findings",
     "kernel_findings",
+    "loop",
     "masked",
     "port_findings",
     "shown",
     "surrounding",
+    "valid_until",
     "warning",
     "worst",
 ]

@@ -11,6 +11,7 @@ import typer
 from app.domain.errors import GatewayError, Invalid, SettingsError
 from app.faces.cli.asking import batch, check
 from app.faces.cli.database import db, keys
+from app.faces.cli.doctor import EXITS, doctor
 from app.faces.cli.looking import lanes, messages, phone
 from app.faces.cli.output import EXIT_STATUS, INPUT, INTERRUPTED, Session
 from app.faces.cli.services import services
@@ -145,6 +146,7 @@ app.command()(check)
 app.command()(batch)
 app.command()(lanes)
 app.command()(messages)
+app.command(epilog=EXITS)(doctor)
 app.add_typer(services, name="services")
 app.add_typer(phone, name="phone")
 app.add_typer(keys, name="keys")

@@ -1,0 +1,187 @@
+"""`doctor`: for somebody with a stick in the hand and no idea: what is there, what is wrong, what mends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from app.faces.cli.output import Session
+
+if TYPE_CHECKING:
+    from app.faces.cli.examining import Examined
+    from modem.doctor import Finding
+
+WARNINGS, FAULTS = 10, 11
+"""Exit statuses (design, section 6); 0 where nothing is wrong."""
+EXITS = f"Exit status: 0 nothing is wrong; {WARNINGS} warnings; {FAULTS} faults."
+
+
+def doctor(
+    ctx: typer.Context,
+    lane: str | None = typer.Option(None, metavar="NAME", help="Look at this lane's modem only."),
+    loop: bool = typer.Option(
+        False,
+        "--loop",
+        help="Also send one SMS from the SIM to itself (it costs what an SMS costs; asks first).",
+    ),
+    number: str | None = typer.Option(
+        None, help="With --loop: the SIM's own number, where it does not know it."
+    ),
+    credit_code: str | None = typer.Option(
+        None,
+        metavar="CODE",
+        help="Ask the operator for the credit by this USSD code, such as *123#, and keep it.",
+    ),
+    yes: bool = typer.Option(False, "--yes", help="Do not ask before the SMS of --loop."),
+    key_copied: bool = typer.Option(
+        False, "--key-copied", help="Remember that the key file has a copy elsewhere, and do nothing else."
+    ),
+) -> None:
+    """Find out what is wrong with sticks, SIMs, lanes and this host, and how to mend it. Never stops a running gateway."""
+    from app.faces.cli import examining
+
+    session: Session = ctx.obj
+    settings = session.settings()
+    if key_copied:
+        examining.confirm_key_copy(settings)
+        if session.json:
+            session.show_json({"keys_file": str(settings.sealing.keys_file), "copied": True})
+        session.say(f"Remembered: {settings.sealing.keys_file} has a copy elsewhere.")
+        return
+    examined = examining.examine(settings, lane, credit_code, progress=_progress(session))
+    looped: dict[str, Any] | None = None
+    if loop:
+        looped = examining.run_loop(examined, lane, number, credit_code, confirm=_confirm(session, yes))
+    if session.json:
+        session.show_json(examined.as_json() | ({"loop": looped} if loop else {}))
+    else:
+        _show(session, examined, looped)
+    raise typer.Exit(status_of(examined.findings))
+
+
+def status_of(findings: list[Finding]) -> int:
+    """0 nothing, 10 warnings, 11 faults."""
+    from modem.doctor import FAULT, WARNING, worst
+
+    return {None: 0, WARNING: WARNINGS, FAULT: FAULTS}[worst(findings)]
+
+
+def _progress(session: Session) -> Any:
+    return (lambda sentence: None) if session.json or not session.err.is_terminal else session.note
+
+
+def _confirm(session: Session, yes: bool) -> Any:
+    def confirm(question: str) -> bool:
+        return yes or (not session.json and typer.confirm(question, default=False, err=True))
+
+    return confirm
+
+
+def _show(session: Session, examined: Examined, looped: dict[str, Any] | None) -> None:
+    from rich.text import Text
+
+    from app.faces.cli.output import legible, rupiah
+    from modem.doctor import FAULT
+
+    if examined.ports:
+        session.table(
+            ("port", "stick", "what it is for", "lane", "modem", "operator", "signal"),
+            (
+                (
+                    port.port if port.usb_path is None else f"{port.port}\nUSB {port.usb_path}",
+                    port.stick,
+                    port.role,
+                    port.lane,
+                    port.model,
+                    port.operator,
+                    None if port.signal is None else f"{port.signal} of 31",
+                )
+                for port in examined.ports
+            ),
+            title="Sticks and ports",
+        )
+    if examined.settings_lines:
+        session.say("Sticks that no lane uses yet. Write into bpjs-sms.toml:\n")
+        session.say("\n".join(f"    {line}".rstrip() for line in examined.settings_lines) + "\n")
+    if examined.exchanges:
+        session.table(
+            ("lane", "service", "last reply", "questions unanswered since"),
+            (
+                (
+                    one.lane,
+                    one.service,
+                    one.last_reply.strftime("%Y-%m-%d %H:%M UTC") if one.last_reply else "never",
+                    one.unanswered,
+                )
+                for one in examined.exchanges
+            ),
+            title="Last replies",
+        )
+    for finding in examined.findings:
+        serious = finding.severity == FAULT
+        head = Text(
+            " FAULT   " if serious else " WARNING ",
+            style="bold white on red" if serious else "black on yellow",
+        )
+        session.out.print(
+            Text.assemble(head, f" {legible(finding.about)}  ", (finding.code, "dim")), soft_wrap=True
+        )
+        session.out.print(_wrapped("", finding.what, session.out.width))
+        session.out.print(_wrapped("seen", finding.how, session.out.width))
+        session.out.print(_wrapped("mend", finding.mend, session.out.width))
+        session.say("")
+    if looped is not None:
+        _show_loop(session, looped, rupiah)
+    session.say(_verdict(examined.findings))
+
+
+def _wrapped(label: str, text: str, width: int) -> Any:
+    """The text behind its label, wrapped with a hanging indent, at 100 columns at most: longer lines are hard to read."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from app.faces.cli.output import legible
+
+    grid = Table.grid(padding=(0, 2))
+    grid.width = min(width, 100)
+    grid.add_column(width=5)
+    grid.add_column(ratio=1)
+    grid.add_row(Text(f" {label}", style="dim"), Text(legible(text), overflow="fold"))
+    return grid
+
+
+def _show_loop(session: Session, looped: dict[str, Any], rupiah: Any) -> None:
+    if "error" in looped:
+        session.say(f"Loop: {looped['error']['detail']}.\n")
+        return
+    ahead, cost = looped["centre_ahead_seconds"], looped["cost"]
+    session.pairs(
+        {
+            "came back after": f"{looped['delay_seconds']} s",
+            "landed in": looped["storage"],
+            "service centre's clock": None if ahead is None else f"{ahead:+d} s against this host's",
+            "price": "not known: name the credit's USSD code with --credit-code"
+            if cost is None
+            else rupiah(cost),
+        },
+        title="The SIM sent an SMS to itself, and received it",
+    )
+    session.say("")
+
+
+def _verdict(findings: list[Finding]) -> str:
+    from modem.doctor import FAULT
+
+    faults = sum(1 for finding in findings if finding.severity == FAULT)
+    warnings = len(findings) - faults
+    if not findings:
+        return "Nothing is wrong."
+    parts = [
+        f"{count} {word}{'s' * (count > 1)}"
+        for count, word in ((faults, "fault"), (warnings, "warning"))
+        if count
+    ]
+    return f"{' and '.join(parts)}. " + (
+        "With the faults it cannot work; mend them from the top." if faults else "It works; better mend them."
+    )

@@ -1,0 +1,379 @@
+"""What `doctor` does: look at the host, ask held lanes through their gateway and free ports itself, read the tables."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from app.domain.errors import GatewayError, Invalid, SettingsError
+from app.faces.cli.gateway_findings import NOT_WORKING, imei_findings, lane_findings
+from app.faces.cli.ports_asked import (
+    Asked,
+    Place,
+    PortSeen,
+    ask_port,
+    may_open,
+    news,
+    place_of,
+    plain,
+    seen_port,
+    settings_for,
+)
+from app.settings import LaneSettings, Settings
+from app.store import diagnosis, requests
+from app.store.diagnosis import Exchange, LaneSeen
+from app.store.engine import Store, Tx, database_path, open_store
+from modem import ModemError, PortSettings, SerialModem
+from modem.discovery import Stick, sticks
+from modem.doctor import (
+    Finding,
+    PortFacts,
+    control_port,
+    credit_in,
+    data_findings,
+    fault,
+    host_findings,
+    loop,
+    valid_until,
+)
+
+ANSWER_WITHIN = 60.0
+"""Seconds that a held lane may take: it sends first what it is sending (+CMGS: up to 120 s, then the doctor goes on without)."""
+_LOOK = 0.2  # seconds between two looks for the answer
+
+Progress = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Examined:
+    """Everything that was found; ports in the order in which they were looked at."""
+
+    findings: list[Finding] = field(default_factory=list)
+    ports: list[PortSeen] = field(default_factory=list)
+    settings_lines: list[str] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    free: dict[str, PortSettings] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "findings": [finding.as_json() for finding in self.findings],
+            "ports": [port.as_json() for port in self.ports],
+            "settings": self.settings_lines,
+            "exchanges": [
+                {
+                    "lane": one.lane,
+                    "service": one.service,
+                    "last_reply": one.last_reply.isoformat().replace("+00:00", "Z")
+                    if one.last_reply
+                    else None,
+                    "unanswered": one.unanswered,
+                }
+                for one in self.exchanges
+            ],
+        }
+
+
+def examine(
+    settings: Settings,
+    only: str | None = None,
+    credit_code: str | None = None,
+    *,
+    progress: Progress = lambda sentence: None,
+    place: Place | None = None,
+) -> Examined:
+    """Look at everything, or at one lane's modem only. Invalid for a lane that the settings do not have."""
+    place = place or Place()
+    lanes = [lane for lane in settings.lanes if only is None or lane.name == only]
+    if only is not None and not lanes:
+        there = ", ".join(lane.name for lane in settings.lanes) or "none"
+        raise Invalid(f"The settings have no lane {only!r}; they have {there}.")
+    examined = Examined()
+    names = {lane.name for lane in lanes}
+    with _store(settings, examined) as store:
+        seen = _lanes(store, names)
+        examined.held = {lane.name for lane in seen if lane.held}
+        plugged = sticks(place.root)
+        if only is None:
+            progress("Looking at USB, processes and disks …")
+            examined.findings += host_findings(
+                place.root,
+                listed=[lane.port for lane in lanes if lane.port.startswith("/")],
+                uid=place.uid,
+                groups=place.groups,
+                ours=_serving(settings),
+                kernel_log=place.kernel_log(),
+            )
+        homes = _ports(
+            settings, lanes, seen, plugged, store, examined, place, progress, with_strays=only is None
+        )
+        if store is not None:
+            if credit_code is not None:
+                _read_credit(store, seen, credit_code, examined, progress)
+                seen = _lanes(store, names)
+            examined.exchanges = [one for one in store.read(diagnosis.exchanges) if one.lane in names]
+            today = _now().date()
+            examined.findings += lane_findings(seen, _services(settings), homes, examined.exchanges, today)
+        examined.findings += imei_findings(_imeis(examined, seen))
+        if only is None:
+            examined.findings += _data(settings, store, place)
+    examined.findings = sorted(dict.fromkeys(examined.findings), key=lambda finding: finding.severity)
+    return examined
+
+
+def confirm_key_copy(settings: Settings) -> None:
+    """Remember that the keys in use have a copy. SettingsError and GatewayError as `open_store` raises them."""
+    with closing(open_store(settings.database, settings.sealing.keys_file, serving=False)) as store:
+        store.write(lambda tx: diagnosis.confirm_keys_copied(tx, store.keys.fingerprint))
+
+
+def run_loop(
+    examined: Examined,
+    lane: str | None,
+    number: str | None,
+    credit_code: str | None,
+    *,
+    confirm: Callable[[str], bool],
+    open_modem: Callable[[PortSettings], SerialModem] = SerialModem,
+) -> dict[str, Any]:
+    """One SMS from a SIM to itself, through a port that no gateway holds; what came of it, as JSON. Invalid where there is no such port."""
+    if lane is not None and lane in examined.held:
+        raise Invalid(
+            f"The running gateway holds lane {lane}, and --loop needs its port: stop the gateway first (`sudo systemctl stop "
+            "bpjs-sms`). Whether the lane receives, its last replies show."
+        )
+    if len(examined.free) != 1:
+        raise Invalid(
+            "--loop needs one port that answers and that no gateway holds"
+            + (
+                f"; there are {', '.join(examined.free)}: name one with --lane."
+                if examined.free
+                else ", and there is none."
+            )
+        )
+    ((port, settings),) = examined.free.items()
+    try:
+        with closing(open_modem(settings)) as modem:
+            own = number or modem.open().own_number
+            if own is None:
+                raise Invalid("The SIM does not know its own number: name it with --number 08….")
+            if not confirm(f"Send one SMS from {port} to its own number? It costs what an SMS costs."):
+                raise Invalid("Nothing was sent: say yes, or --yes.")
+            mark = f"bpjs-sms doctor {secrets.token_hex(4)}"
+            return loop(modem, own, mark, _now, credit_code=credit_code).as_json()
+    except ModemError as no:
+        return {"error": {"code": no.code, "blame": no.blame, "detail": no.detail}}
+
+
+def _lanes(store: Store | None, names: Collection[str]) -> list[LaneSeen]:
+    found = [] if store is None else store.read(lambda tx: diagnosis.lanes_seen(tx, _now()))
+    return [lane for lane in found if lane.name in names]
+
+
+def _imeis(examined: Examined, seen: Sequence[LaneSeen]) -> list[tuple[str, str]]:
+    """Where each IMEI is: of the ports that were asked, and of lanes by the tables (a gateway's answer has it masked)."""
+    asked = [(port.port, port.imei) for port in examined.ports if port.imei is not None]
+    done = {port.lane for port in examined.ports if port.imei is not None}
+    return asked + [
+        (f"lane {lane.name}", lane.imei) for lane in seen if lane.imei and lane.held and lane.name not in done
+    ]
+
+
+# -- ports --------------------------------------------------------------------------------------------------------
+
+
+def _ports(
+    settings: Settings,
+    lanes: Sequence[LaneSettings],
+    seen: Sequence[LaneSeen],
+    plugged: Sequence[Stick],
+    store: Store | None,
+    examined: Examined,
+    place: Place,
+    progress: Progress,
+    *,
+    with_strays: bool,
+) -> dict[str, str | None]:
+    """Ask every port that may be asked; MCC and MNC of each lane's SIM."""
+    homes: dict[str, str | None] = {}
+    rows = {lane.name: lane for lane in seen}
+    used: set[str] = set()
+    for lane in lanes:
+        row = rows.get(lane.name)
+        held = row is not None and row.held
+        stick, port = place_of(lane, row, plugged, place)
+        if stick is not None:
+            used.add(stick.usb_path)
+        facts = None
+        if held and row is not None and row.state not in NOT_WORKING and store is not None:
+            progress(f"Asking lane {lane.name} through the running gateway …")
+            facts = _ask_lane(store, lane.name, examined)
+        elif port is not None and not port.startswith("simulated:"):
+            progress(f"Asking {port} …")
+            asked = ask_port(lane, port, stick, place)
+            if not (held and asked.facts.refusal is not None and asked.facts.refusal[0] == "port_busy"):
+                port, facts = _keep(asked, lane.name, examined)  # else the gateway has just got it
+        homes[lane.name] = facts.home if facts else None
+        examined.ports.append(seen_port(port or lane.port, stick, lane.name, facts))
+    for stick in plugged if with_strays else ():
+        if stick.usb_path not in used and stick.known is not None and stick.ports:
+            _stray(settings, stick, place, examined, progress)
+    return homes
+
+
+def _stray(settings: Settings, stick: Stick, place: Place, examined: Examined, progress: Progress) -> None:
+    """A stick that no lane uses: which of its ports takes commands, and which lines to write."""
+    right = control_port(stick)
+    if right is None or not may_open(right.device):
+        examined.ports += [seen_port(plain(p.device, place), stick, None, None) for p in stick.ports]
+        return
+    name = plain(right.device, place)
+    progress(f"Asking {name} …")
+    port, facts = _keep(ask_port(None, name, stick, place), name, examined)
+    for usb in stick.ports:
+        other = plain(usb.device, place)
+        examined.ports.append(seen_port(other, stick, None, facts if other == port else None))
+    if facts.answers:
+        taken = [lane.name for lane in settings.lanes]
+        examined.settings_lines += settings_for(stick, port, taken, examined.settings_lines)
+
+
+def _keep(asked: Asked, name: str, examined: Examined) -> tuple[str, PortFacts]:
+    examined.findings += news(asked.findings, examined.findings)
+    if asked.facts.opened:
+        examined.free[name] = asked.settings
+    return asked.port, asked.facts
+
+
+def _ask_lane(store: Store, lane: str, examined: Examined) -> PortFacts | None:
+    answer = _request(store, lane, "diagnosis", {}, examined)
+    if answer is None:
+        return None
+    examined.findings += [
+        replace(Finding.from_json(one), about=f"lane {lane}") for one in answer.get("findings", ())
+    ]
+    return PortFacts.from_json(answer["facts"])
+
+
+def _request(
+    store: Store, lane: str, kind: str, arguments: Mapping[str, Any], examined: Examined
+) -> Mapping[str, Any] | None:
+    """Let a running gateway's lane do something; its answer, None (and a finding) where there is none."""
+    asked = store.write(lambda tx: requests.ask(tx, lane, kind, arguments, "doctor", _now()))
+    until, still = time.monotonic() + ANSWER_WITHIN, threading.Event()
+    while True:
+        over = time.monotonic() >= until
+        found = store.write(partial(requests.collect, request_id=asked, give_up=over))
+        if found.state == "done" and found.answer is not None:
+            return found.answer
+        if over or found.state == "refused":
+            why = str((found.answer or {}).get("detail", "it is still busy"))
+            examined.findings.append(
+                fault(
+                    "lane_does_not_answer",
+                    f"lane {lane}",
+                    "The running gateway holds this lane, but the lane did not answer the doctor.",
+                    why,
+                    f"`bpjs-sms lanes` shows its state; `bpjs-sms lanes restart {lane}` opens its modem anew",
+                )
+            )
+            return None
+        still.wait(_LOOK)
+
+
+# -- tables and files ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _store(settings: Settings, examined: Examined) -> Iterator[Store | None]:
+    """The database beside whoever serves it; None where there is none yet, or where it cannot be used, which is a finding."""
+    path = database_path(settings.database)
+    if path is not None and not path.is_file():
+        yield None
+        return
+    try:
+        store = open_store(settings.database, settings.sealing.keys_file, serving=False)
+    except (GatewayError, SettingsError) as error:
+        examined.findings.append(
+            fault(
+                "database_unusable",
+                "database",
+                "The database cannot be used.",
+                error.detail,
+                "do what the sentence says, then run `bpjs-sms db check`",
+            )
+        )
+        yield None
+        return
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _services(settings: Settings) -> Sequence[Any]:
+    from app.runtime import load_catalogue
+
+    return list(load_catalogue(settings))
+
+
+def _serving(settings: Settings) -> list[int]:
+    """The process that serves the database, by its lock file."""
+    path = database_path(settings.database)
+    if path is None:
+        return []
+    try:
+        said = path.with_name(f"{path.name}.lock").read_text("utf-8", "replace")
+    except OSError:
+        return []
+    found = re.fullmatch(r"process (\d+)", said.strip())
+    return [int(found[1])] if found else []
+
+
+def _data(settings: Settings, store: Store | None, place: Place) -> list[Finding]:
+    path = database_path(settings.database)
+    if store is None:  # nothing to lose yet; where it will lie still matters
+        return data_findings(place.root, path, settings.sealing.keys_file, free=_free(path), copied=True)
+    copied = store.read(diagnosis.keys_copied) == store.keys.fingerprint
+    return data_findings(place.root, path, settings.sealing.keys_file, free=_free(path), copied=copied)
+
+
+def _free(path: Path | None) -> int | None:
+    if path is None:
+        return None
+    folder = next((folder for folder in (path.parent, *path.parent.parents) if folder.is_dir()), Path("/"))
+    return shutil.disk_usage(folder).free
+
+
+def _read_credit(
+    store: Store, seen: Sequence[LaneSeen], code: str, examined: Examined, progress: Progress
+) -> None:
+    """Ask the operator through each held lane, and keep what it said of credit and validity."""
+    for lane in seen:
+        if not lane.held or lane.sim_id is None:
+            continue
+        progress(f"Asking the operator for the credit of lane {lane.name} …")
+        answer = _request(store, lane.name, "ussd", {"code": code}, examined)
+        text = str((answer or {}).get("text", ""))
+        credit, until = credit_in(text), valid_until(text)
+        if credit is not None:
+            sim, ends = lane.sim_id, until.isoformat() if until else None
+
+            def note(tx: Tx, sim: str = sim, credit: int = credit, ends: str | None = ends) -> None:
+                diagnosis.note_credit(tx, sim, credit, ends, _now())
+
+            store.write(note)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
