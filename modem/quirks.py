@@ -38,12 +38,16 @@ class Quirks:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One `[[quirk]]` of the file: whom it is about, by patterns searched in +CGMI and +CGMM, and what it says."""
+    """One `[[quirk]]` of the file: whom it is about, by patterns searched in +CGMI and +CGMM, and what it says.
+
+    examples: makers and models that it is for · answers: lines to `pin_tries`, each with the tries that it tells.
+    """
 
     maker: re.Pattern[str] | None
     model: re.Pattern[str] | None
     says: Mapping[str, object]
     examples: tuple[tuple[str, str], ...]
+    answers: tuple[tuple[str, int], ...]
     source: str
 
     def fits(self, maker: str | None, model: str | None) -> bool:
@@ -113,12 +117,13 @@ def _entry(item: dict[str, object]) -> Entry:
     if maker is None and model is None:
         raise ValueError(f"a quirk of nobody: {item}")
     examples = tuple(_example(pair) for pair in _list(item.pop("examples", [])))
+    answers = tuple(_answer(pair) for pair in _list(item.pop("answers", [])))
     for key, value in item.items():
         check = _CHECKS.get(key)
         if check is None:
             raise ValueError(f"{key} is not known in a quirk")
         check(value)
-    return Entry(maker, model, item, examples, source)
+    return Entry(maker, model, item, examples, answers, source)
 
 
 def _pattern(value: object) -> re.Pattern[str] | None:
@@ -157,6 +162,13 @@ def _example(value: object) -> tuple[str, str]:
     raise ValueError(f"not a maker and a model: {value!r}")
 
 
+def _answer(value: object) -> tuple[str, int]:
+    match value:
+        case [str(line), int(tries)]:
+            return line, tries
+    raise ValueError(f"not a line and a number: {value!r}")
+
+
 def _modes(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not set(value) <= set(NETWORK_MODES):
         raise ValueError(f"not commands for {' '.join(NETWORK_MODES)}: {value!r}")
@@ -184,7 +196,8 @@ def _form(value: object) -> str:
 
 
 def _tries(value: object) -> str:
-    if "tries" not in re.compile(_text(value)).groupindex:
+    pattern = _pattern(value)
+    if pattern is None or "tries" not in pattern.groupindex:
         raise ValueError(f"no group `tries` in {value!r}")
     return _text(value)
 
