@@ -52,10 +52,18 @@ RANKS: dict[str, list[set[str]]] = {
         {"replies"},
     ],
     "app/exchange": [{"reception", "housekeeper", "batches", "webhooks"}, {"sending"}, {"lane"}],
-    "modem": [{"at", "pdu"}, {"port"}, {"transport"}, {"driver"}, {"discovery", "doctor"}],
+    "modem": [
+        {"at", "pdu"},
+        {"port", "verdicts", "trace"},
+        {"transport"},
+        {"session"},
+        {"opening", "inbox", "dialogue"},
+        {"driver"},
+        {"discovery", "doctor"},
+    ],
 }
 
-HARDWARE = ("modem/transport.py", "modem/driver.py", "modem/pdu.py", "modem/discovery.py", "modem/simulated/")
+HARDWARE = ("modem/transport.py", "modem/session.py", "modem/pdu.py", "modem/discovery.py", "modem/simulated/")
 WEB = ("app/faces/http/", "app/faces/pages/", "app/runtime.py")
 HOMES: dict[str, tuple[str, ...]] = {
     "gsmmodem": HARDWARE,

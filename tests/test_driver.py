@@ -675,7 +675,7 @@ def test_a_pin_unlocks_the_simulated_sim() -> None:
 def test_silence_after_ctrl_z_is_a_doubt_and_the_next_goes_on() -> None:
     with (
         simulated("driver-silence", Knobs(silence=1)) as (_, _, settings),
-        opened(replace(settings, cmgs_timeout=SOON)) as modem,
+        opened(replace(settings, cmgs_timeout=SOON, drain_timeout=SOON)) as modem,
     ):
         with pytest.raises(MaybeSubmitted):
             modem.submit([PART], yes)
