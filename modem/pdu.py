@@ -19,7 +19,7 @@ GSM7, OCTETS, UCS2 = "gsm7", "octets", "ucs2"
 _DIGITS = "0123456789*#abc"  # 3GPP TS 23.040 §9.1.2.3; 0xF fills up
 _PART_OCTETS = 140  # 3GPP TS 23.040 §9.2.3.24: TP-UD is 140 octets at most
 _NUMBER = re.compile(r"\+?[0-9]{3,15}")  # the longest E.164 number has 15 digits, the shortest short code 3
-_ADDRESS = re.compile(r"\+?[0-9*#abc]+")
+_ADDRESS = re.compile(r"\+?[0-9*#][0-9*#abc]*")  # letters alone are a name
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 
 TOA_UNKNOWN, TOA_INTERNATIONAL, _TOA_NAME = 0x81, 0x91, 0xD0  # 3GPP TS 23.040 §9.1.2.5
