@@ -419,10 +419,10 @@ def ends_text(line: str) -> bool:
 
 
 _READ_ONLY = re.compile(
-    r"AT(?:[+^*#%$!&][A-Z0-9]+(?:=\?|\?)|I\d?|\+(?:CSQ|CIMI|CGSN|GSN|CCID|ICCID|QCCID|CGMI|CGMM|CGMR|GMI|GMM|GMR|CNUM|CPAS|CLAC|CPINR)|#CCID)"
+    r"AT(?:[+^*#%$!&][A-Z0-9]+(?:=\?|\?)|I\d?|\+(?:CSQ|CIMI|CGSN|GSN|CCID|ICCID|QCCID|CGMI|CGMM|CGMR|GMI|GMM|GMR|CNUM|CPAS|CLAC|CPINR|CLCK="[A-Z]{2}",2)|#CCID)"
 )
 
 
 def is_read_only(command: str) -> bool:
-    """True for one query that changes nothing: `AT+…?`, `AT+…=?`, and the actions that only tell, such as AT+CSQ."""
+    """True for one query that changes nothing: `AT+…?`, `AT+…=?`, and the actions that only tell, such as AT+CSQ; 2 in +CLCK asks (27.007 §7.4)."""
     return _READ_ONLY.fullmatch(command.upper()) is not None
