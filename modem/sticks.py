@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 SYSFS = "sys/bus/usb/devices"
 _MODES = ("modem", "storage", "network")
 _ROLES = ("at", "modem", "diag", "gps")
+_ID = re.compile("[0-9a-f]{4}")
 _TTYS = ("ttyUSB", "ttyACM")
 
 
@@ -68,38 +71,52 @@ class StickTable:
 def read_sticks(text: str) -> StickTable:
     """The table of a TOML text. Raises ValueError for an id that stands twice, or a key or word that is not known."""
     data = tomllib.loads(text)
+    tables = {name: data.pop(name, []) for name in ("stick", "interface")}
+    if data or not all(isinstance(item, dict) for table in tables.values() for item in _list(table)):
+        raise ValueError("only tables [[stick]] and [[interface]] belong here")
     sticks: dict[tuple[str, str], KnownStick] = {}
-    for item in data.pop("stick", []):
-        for product in item["products"]:
-            stick = _known(item, product)
-            if (stick.vendor, stick.product) in sticks:
-                raise ValueError(f"{stick.vendor}:{stick.product} stands twice")
-            sticks[stick.vendor, stick.product] = stick
+    for stick in (stick for item in tables["stick"] for stick in _known(item)):
+        if (stick.vendor, stick.product) in sticks:
+            raise ValueError(f"{stick.vendor}:{stick.product} stands twice")
+        sticks[stick.vendor, stick.product] = stick
     roles: dict[tuple[str, str, str], str] = {}
-    for item in data.pop("interface", []):
+    for item in tables["interface"]:
         if set(item) != {"vendor", "subclass", "protocol", "role", "source"} or item["role"] not in _ROLES:
             raise ValueError(f"not an interface: {item}")
         roles[item["vendor"], item["subclass"], item["protocol"]] = item["role"]
-    if data:
-        raise ValueError(f"not known: {', '.join(data)}")
     return StickTable(sticks, roles)
 
 
-def _known(item: Mapping[str, object], product: str) -> KnownStick:
+def _known(item: Mapping[str, object]) -> Iterator[KnownStick]:
     match item:
-        case {"vendor": str(vendor), "name": str(name), "mode": str(mode), "source": str(source), **more}:
-            control, ports = more.pop("control", []), more.pop("ports", {})
-            more.pop("products")
+        case {
+            "vendor": str(vendor),
+            "products": [*products],
+            "name": str(name),
+            "mode": str(mode),
+            "source": str(source),
+            **more,
+        }:
+            control, ports = _list(more.pop("control", [])), more.pop("ports", {})
         case _:
             raise ValueError(f"a stick needs vendor, products, name, mode and source: {item}")
     if more or mode not in _MODES or not source:
-        raise ValueError(f"not known in a stick: {more or mode}")
-    if not all(len(text) == 4 and text == f"{int(text, 16):04x}" for text in (vendor, product)):
-        raise ValueError(f"ids are four small hex digits: {vendor}:{product}")
-    if not isinstance(control, list) or not isinstance(ports, dict) or not set(ports.values()) <= set(_ROLES):
-        raise ValueError(f"control is a list of numbers, ports a table of {' '.join(_ROLES)}: {item}")
+        raise ValueError(f"not known in a stick: {more or mode or source}")
+    if not isinstance(ports, dict) or not set(ports.values()) <= set(_ROLES):
+        raise ValueError(f"ports is a table of {' '.join(_ROLES)}: {item}")
+    if not all(isinstance(number, int) for number in control):
+        raise ValueError(f"control is a list of interface numbers: {item}")
     roles = {int(number): str(role) for number, role in ports.items()}
-    return KnownStick(vendor, product, name, mode, tuple(int(number) for number in control), roles, source)
+    for product in products:
+        if not all(_ID.fullmatch(str(text)) for text in (vendor, product)):
+            raise ValueError(f"ids are four small hex digits: {vendor}:{product}")
+        yield KnownStick(vendor, str(product), name, mode, tuple(control), roles, source)
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"not a list: {value!r}")
+    return value
 
 
 @cache

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from modem.discovery import Finder, power_cycle, sticks
+from modem.discovery import Finder, known_sticks, power_cycle, sticks
 from modem.port import Identity, ModemError, SimLocked
+from modem.sticks import read_sticks
 from tests.host_folder import HostFolder
 
 A, B, C = "8999000000000000017", "8999000000000000025", "8999000000000000033"
@@ -86,9 +89,8 @@ class Bench:
             try:
                 return self.try_once(iccid=iccid, usb=usb)
             except ModemError as error:
-                if error.code != "probing":
+                if error.code != "probing" or not error.retryable:
                     raise
-                assert error.retryable
             self.clock.now += 0.1
             threading.Event().wait(0.003)
         raise AssertionError("probing without an end")
@@ -237,7 +239,7 @@ def test_a_silent_stick_is_asked_again_after_growing_pauses(bench: Bench) -> Non
         if len(bench.ports.opened) > before:
             times.append(bench.clock.now)
         bench.clock.now += 0.5
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     assert gaps == sorted(gaps)
     assert gaps[0] < 4
     assert 30 <= gaps[-1] < 32
@@ -568,3 +570,63 @@ def test_without_such_a_switch_the_kernel_is_told_to_drop_the_stick(host: HostFo
 
 def test_power_is_not_ours_where_the_system_says_no(host: HostFolder) -> None:
     assert not power_cycle("1-1.2", host.root, off=NO_TIME)
+
+
+# -- what is known ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_udev_rule_names_exactly_the_sticks_that_are_modems() -> None:
+    """An id that is in one of the two files only is added to the other, or struck out."""
+    text = (Path(__file__).parent.parent / "deploy" / "77-bpjs-sms.rules").read_text()
+    rule = r'ATTRS\{idVendor\}=="(\w{4})", ATTRS\{idProduct\}=="([\w|]+)", ENV\{ID_MM_DEVICE_IGNORE\}="1"'
+    found = re.findall(rule, text)
+    assert len(found) == text.count("idVendor")
+    named = [f"{vendor}:{product}" for vendor, products in found for product in products.split("|")]
+    assert len(named) == len(set(named))
+    modems = {f"{s.vendor}:{s.product}" for s in known_sticks().sticks.values() if s.mode == "modem"}
+    assert set(named) == modems
+
+
+def test_known_control_interfaces_have_no_role_that_takes_no_commands() -> None:
+    for stick in known_sticks().sticks.values():
+        assert stick.source
+        assert stick.mode == "modem" or not (stick.control or stick.ports)
+        assert not {stick.ports.get(number) for number in stick.control} & {"diag", "gps"}, stick
+        if "at" in stick.ports.values():
+            assert stick.ports[stick.control[0]] == "at", stick
+
+
+def test_no_bridge_behind_which_anything_may_be_is_known() -> None:
+    bridges = {("1a86", "7523"), ("10c4", "ea60"), ("0403", "6001"), ("067b", "2303")}
+    assert not bridges & set(known_sticks().sticks)
+
+
+STICK = 'vendor = "12d1"\nproducts = ["1001"]\nname = "x"\nmode = "modem"\nsource = "x"\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[[stick]]\n{STICK}[[stick]]\n{STICK}",
+        "[[stick]]\n" + STICK.replace('"modem"', '"toaster"'),
+        "[[stick]]\n" + STICK.replace("12d1", "12D1"),
+        "[[stick]]\n" + STICK.replace("1001", "101"),
+        "[[stick]]\n" + STICK.replace("1001", "wxyz"),
+        "[[stick]]\n" + STICK.replace('source = "x"', 'source = ""'),
+        "[[stick]]\n" + STICK.replace('name = "x"\n', ""),
+        "[[stick]]\n" + STICK.replace("products", "product"),
+        f"[[stick]]\n{STICK}colour = 1\n",
+        f"[[stick]]\n{STICK}control = 2\n",
+        f'[[stick]]\n{STICK}control = ["2"]\n',
+        f'[[stick]]\n{STICK}ports = {{ 1 = "fax" }}\n',
+        f'[[stick]]\n{STICK}ports = {{ one = "at" }}\n',
+        '[[interface]]\nvendor = "12d1"\nsubclass = "01"\nprotocol = "02"\nrole = "fax"\nsource = "x"\n',
+        '[[interface]]\nvendor = "12d1"\nrole = "at"\nsource = "x"\n',
+        "[[sticks]]\n",
+        "stick = 1\n",
+    ],
+)
+def test_a_table_of_sticks_with_a_mistake_is_refused(text: str) -> None:
+    assert read_sticks(f"[[stick]]\n{STICK}").sticks["12d1", "1001"].name == "x"
+    with pytest.raises(ValueError, match=r"\w"):
+        read_sticks(text)
