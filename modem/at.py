@@ -419,7 +419,7 @@ def ends_text(line: str) -> bool:
 
 
 _READ_ONLY = re.compile(
-    r"AT(?:[+^*#%$!&][A-Z0-9]+(?:=\?|\?)|I\d?|\+(?:CSQ|CIMI|CGSN|GSN|CCID|ICCID|QCCID|CGMI|CGMM|CGMR|GMI|GMM|GMR|CNUM|CPAS|CLAC|CPINR|CLCK="[A-Z]{2}",2)|#CCID)"
+    r"AT(?:[+^*#%$!&][A-Z0-9]+(?:=\?|\?)|I\d?|\+(?:CSQ|CIMI|CGSN|GSN|CCID|ICCID|QCCID|CGMI|CGMM|CGMR|GMI|GMM|GMR|CNUM|CPAS|CLAC|CPINR|CLCK=\"[A-Z]{2}\",2)|#CCID)"
 )
 
 
