@@ -3,56 +3,123 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from modem.simulated import messages
-from modem.simulated.grammar import Refused, arguments, cme, number
+from modem.simulated import dialogue, messages, security
+from modem.simulated.grammar import Command, Refused, arguments, cme, number
 
 if TYPE_CHECKING:
+    from modem.simulated.channel import Channel
     from modem.simulated.dongle import Dongle
 
 Lines = list[str] | None
 """Information text; None where the final result comes later or never."""
-Handler = Callable[["Dongle", str, str, datetime], Lines]
+Handler = Callable[["Channel", str, str, datetime], Lines]
 
-USSD_WAIT = timedelta(milliseconds=500)  # an answer of the network comes after OK, about so long
 _CELL = ("00AB", "0099CDEF")  # location area and cell, as invented as the network
+_WIB = timezone(timedelta(hours=7))
+_PHONEBOOK_SIZE = 250
+
+
+def handle(channel: Channel, command: Command, now: datetime) -> Lines:
+    """Do one command of a line. Raises Refused."""
+    dongle = channel.dongle
+    kind, name, op = dongle.personality, command.name, command.op
+    exact = f"{name}{op}{command.arg}".upper()
+    for key in (exact, name + op, name):
+        if key in kind.answers and (op != "=" or key == exact):
+            return list(kind.answers[key])
+    if name in kind.cards and op in ("", "?"):
+        return _card(channel, kind.cards[name])
+    if name in kind.tries and op in ("", "?"):
+        return security.tries(channel, kind.tries[name])
+    if name in kind.spellings:
+        return _remembered(dongle, kind.spellings[name], command)
+    handler = COMMANDS.get(name)
+    if handler is None or name in kind.lacks or (name[0] == "^" and name not in kind.own):
+        if name[0] not in "+^" or kind.unknown == "ERROR":
+            raise Refused
+        if kind.unknown == "CME4":
+            raise cme(4)
+        channel.result(kind.unknown)
+        return None
+    return handler(channel, op, command.arg, now)
+
+
+def _remembered(dongle: Dongle, spelling: str, command: Command) -> Lines:
+    """A setting of the maker's that changes nothing here but its own answer."""
+    if command.op == "=?":
+        return [f"{spelling}(0-3)"]
+    if command.op == "=":
+        known = dongle.settings[command.name]
+        asked = arguments(command.arg)
+        # Makers read one of many values by naming it: the answer has it with what it holds.
+        if len(asked) == 1 and known.startswith(f'"{asked[0]}",'):
+            return [spelling + known]
+        dongle.settings[command.name] = command.arg
+        return []
+    return [spelling + dongle.settings[command.name]]
+
+
+def _card(channel: Channel, shape: str) -> Lines:
+    dongle = channel.dongle
+    if not dongle.sim_ready:
+        raise cme(14)
+    return [shape.format(dongle.sim.iccid)]
 
 
 def _fixed(value: Callable[[Dongle], list[str]]) -> Handler:
-    def handler(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-        return [] if op == "=?" else value(dongle)
+    def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+        return [] if op == "=?" else value(channel.dongle)
 
     return handler
 
 
-def _accepted(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _accepted(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     return []
 
 
 def _with_sim(handler: Handler) -> Handler:
-    def guarded(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-        if not dongle.unlocked and op != "=?":
-            raise cme(12 if dongle.sim.pin_left == 0 else 11)
-        return handler(dongle, op, arg, now)
+    def guarded(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+        dongle = channel.dongle
+        if op != "=?":
+            if not dongle.sim_ready:
+                raise cme(14)
+            if not dongle.unlocked:
+                raise cme(12 if dongle.sim.pin_left == 0 else 11)
+        return handler(channel, op, arg, now)
 
     return guarded
 
 
 def _switch(name: str) -> Handler:
-    """A V.250 switch: ATE, ATV, ATQ."""
+    """A V.250 switch: ATE, ATV, ATQ; and the like of 27.007."""
 
-    def handler(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-        setattr(dongle.profile, name, number(arg or "0", 0, 1, Refused()) == 1)
+    def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+        setattr(channel.profile, name, number(arg or "0", 0, 1, Refused()) == 1)
+        return []
+
+    return handler
+
+
+def _shown(name: str, field: str, more: str = "") -> Handler:
+    """A switch with a query and a test: AT+CLIP, AT+CRC."""
+
+    def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+        if op == "=?":
+            return [f"{name}: (0,1)"]
+        if op == "?":
+            return [f"{name}: {int(getattr(channel.profile, field))}{more}"]
+        setattr(channel.profile, field, number(arg or "0", 0, 1, cme(50)) == 1)
         return []
 
     return handler
 
 
 def _register(index: int) -> Handler:
-    def handler(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-        registers = dongle.profile.registers
+    def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+        registers = channel.profile.registers
         if op == "?":
             return [f"{registers[index]:03d}"]
         registers[index] = number(arg, 0, 255 if index == 0 else 127, Refused())
@@ -61,14 +128,15 @@ def _register(index: int) -> Handler:
     return handler
 
 
-def _reset(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    fresh = type(dongle.profile)()
-    fresh.vendor_urcs = dongle.profile.vendor_urcs
-    dongle.profile = fresh
+def _reset(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    channel.fresh_profile()
     return []
 
 
-def _information(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _information(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    dongle = channel.dongle
+    if dongle.personality.name == "quectel":
+        return [dongle.maker, dongle.model, f"Revision: {dongle.revision}"]
     return [
         f"Manufacturer: {dongle.maker}",
         f"Model: {dongle.model}",
@@ -78,90 +146,33 @@ def _information(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
     ]
 
 
-def _call(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    dongle.result("NO CARRIER")
-    return None
-
-
-def _cmee(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _cmee(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "?":
-        return [f"+CMEE: {dongle.profile.cmee}"]
+        return [f"+CMEE: {channel.profile.cmee}"]
     if op == "=?":
         return ["+CMEE: (0-2)"]
-    dongle.profile.cmee = number(arg, 0, 2, cme(50))
+    channel.profile.cmee = number(arg, 0, 2, cme(50))
     return []
 
 
-def _cpin(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    sim = dongle.sim
-    if op == "=?":
-        return []
-    if op == "?":
-        wanted = "READY" if dongle.unlocked else "SIM PIN" if sim.pin_left else "SIM PUK"
-        return [f"+CPIN: {wanted}"]
-    if dongle.unlocked:
-        raise cme(3)
-    values = arguments(arg)
-    if sim.pin_left == 0:
-        if len(values) != 2:
-            raise cme(12)
-        good = sim.try_puk(values[0], values[1])
-    else:
-        good = sim.try_pin(values[0])
-    if not good:
-        raise cme(16)
-    dongle.unlocked = True
-    dongle.announce_registration(now)
-    return []
-
-
-def _clck(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    if op == "=?":
-        return ['+CLCK: ("SC")']
-    values = arguments(arg)
-    if op != "=" or len(values) < 2 or values[0].upper() != "SC":
-        raise cme(4)
-    mode = number(values[1], 0, 2, cme(50))
-    sim = dongle.sim
-    if mode == 2:
-        return [f"+CLCK: {int(sim.pin is not None)}"]
-    if len(values) < 3:
-        raise cme(50)
-    if sim.pin is None:
-        sim.pin = values[2]
-    elif not sim.try_pin(values[2]):
-        raise cme(16)
-    if mode == 0:
-        sim.pin = None
-    return []
-
-
-def _cpwd(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    if op == "=?":
-        return ['+CPWD: ("SC",8)']
-    values = arguments(arg)
-    if op != "=" or len(values) != 3 or values[0].upper() != "SC" or dongle.sim.pin is None:
-        raise cme(3)
-    if not dongle.sim.try_pin(values[1]):
-        raise cme(16)
-    dongle.sim.pin = values[2]
-    return []
-
-
-def _csq(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _csq(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    dongle = channel.dongle
     if op == "=?":
         return ["+CSQ: (0-31,99),(99)"]
     return [f"+CSQ: {dongle.knobs.signal if dongle.registered else 99},99"]
 
 
 def cell(dongle: Dongle, wanted: int) -> str:
-    """The location that follows the `stat` of +CREG in mode 2."""
-    return f',"{_CELL[0]}","{_CELL[1]}"' if wanted == 2 and dongle.registered else ""
+    """The location that follows the `stat` of +CREG in mode 2, with the access technology where the stick tells it."""
+    if wanted != 2 or not dongle.registered:
+        return ""
+    access = dongle.personality.access
+    return f',"{_CELL[0]}","{_CELL[1]}"' + ("" if access is None else f",{access}")
 
 
 def _registration(name: str) -> Handler:
-    def handler(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-        urcs = dongle.profile.registration_urcs
+    def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+        urcs, dongle = channel.profile.registration_urcs, channel.dongle
         if op == "=?":
             return [f"{name}: (0-2)"]
         if op == "?":
@@ -172,15 +183,28 @@ def _registration(name: str) -> Handler:
     return handler
 
 
-def _cops(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    sim, profile = dongle.sim, dongle.profile
+def _cops(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    dongle, profile = channel.dongle, channel.profile
+    name = dongle.knobs.operator or dongle.sim.operator
+    code = dongle.knobs.operator_code or dongle.sim.mcc_mnc
     if op == "=?":
-        return [f'+COPS: (2,"{sim.operator}","{sim.operator}","{sim.mcc_mnc}",2),,(0-4),(0-2)']
+        found = [(2, name, code)]
+        if code != dongle.sim.mcc_mnc:
+            found.append((1, dongle.sim.operator, dongle.sim.mcc_mnc))
+        found += [
+            (3, other, mnc)
+            for other, mnc in dongle.network.operators.items()
+            if mnc not in (code, dongle.sim.mcc_mnc)
+        ]
+        shown = ",".join(f'({stat},"{one}","{one}","{mnc}",2)' for stat, one, mnc in found)
+        return [f"+COPS: {shown},,(0-4),(0-2)"]
     if op == "?":
         if not dongle.registered:
             return ["+COPS: 0"]
-        shown = sim.mcc_mnc if profile.operator_format == 2 else sim.operator
-        return [f'+COPS: 0,{profile.operator_format},"{shown}",2']
+        shown = code if profile.operator_format == 2 else name
+        return [
+            f'+COPS: 0,{profile.operator_format},"{messages.coded(channel, shown)}",{dongle.personality.access or 2}'
+        ]
     values = arguments(arg)
     mode = number(values[0], 0, 4, cme(50))
     if mode == 3:
@@ -188,109 +212,151 @@ def _cops(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
     return []
 
 
-def _cfun(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _cfun(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    dongle = channel.dongle
     if op == "=?":
         return ["+CFUN: (0,1,4),(0,1)"]
     if op == "?":
         return [f"+CFUN: {dongle.function}"]
     values = arguments(arg)
-    function = number(values[0], 0, 4, cme(50))
+    function = number(values[0], 0, 6, cme(50))
+    if values[1:] == ("1",) or function == 6:
+        channel.result("OK")
+        dongle.restart(now)
+        return None
     if function not in (0, 1, 4):
         raise cme(4)
-    if values[1:] == ("1",):
-        dongle.result("OK")
-        said = dongle.drain()
-        dongle.boot()
-        dongle.say_raw(said.decode("latin-1"))
-        dongle.network.available(dongle.sim, now)
-        return None
     if function != dongle.function:
         dongle.function = function
         dongle.announce_registration(now)
     return []
 
 
-def _cgatt(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    return [f"+CGATT: {int(dongle.registered)}"] if op == "?" else ["+CGATT: (0,1)"] if op == "=?" else []
+def _cgatt(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    return (
+        [f"+CGATT: {int(channel.dongle.registered)}"]
+        if op == "?"
+        else ["+CGATT: (0,1)"]
+        if op == "=?"
+        else []
+    )
 
 
-def _cscs(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _cscs(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
-        return ['+CSCS: ("IRA","GSM","UCS2")']
+        shown = ",".join(f'"{one}"' for one in messages.CHARSETS)
+        return [f"+CSCS: ({shown})"]
     if op == "?":
-        return [f'+CSCS: "{dongle.profile.charset}"']
+        return [f'+CSCS: "{channel.profile.charset}"']
     wanted = arguments(arg)[0].upper()
-    if wanted not in ("IRA", "GSM", "UCS2"):
+    if wanted not in messages.CHARSETS:
         raise cme(50)
-    dongle.profile.charset = wanted
+    channel.profile.charset = wanted
     return []
 
 
-def _cnum(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    return [] if op == "=?" else [f'+CNUM: "","{dongle.sim.own_number}",145']
+def _cnum(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    number_ = messages.coded(channel, channel.dongle.sim.own_number)
+    return [] if op == "=?" or not number_ else [f'+CNUM: "","{number_}",145']
 
 
-def _cusd(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    if op == "=?":
-        return ["+CUSD: (0-2)"]
-    if op == "?":
-        return ["+CUSD: 1"]
-    values = arguments(arg)
-    number(values[0] or "0", 0, 2, cme(50))
-    if len(values) > 1 and values[1]:
-        if not dongle.registered:
-            raise cme(30)
-        answer = dongle.network.ussd.get(messages.plain(dongle, values[1]))
-        line = (
-            "+CUSD: 4" if answer is None else f'+CUSD: 0,"{messages.coded(dongle, answer)}",15'
-        )  # 4: not supported
-        dongle.later(now + USSD_WAIT, line)
-    return []
-
-
-def _crsm(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _crsm(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     """READ BINARY of EF-ICCID only; SW 6A82 (file not found) for the rest (3GPP TS 27.007 §8.18)."""
     if op == "=?":
         return []
     values = arguments(arg)
     if values[:2] != ("176", "12258"):
         return ["+CRSM: 106,130"]
-    digits = dongle.sim.iccid + "F" * (len(dongle.sim.iccid) % 2)
+    digits = channel.dongle.sim.iccid + "F" * (len(channel.dongle.sim.iccid) % 2)
     swapped = "".join(digits[at + 1] + digits[at] for at in range(0, len(digits), 2))
     return [f'+CRSM: 144,0,"{swapped}"']
 
 
-def _curc(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _curc(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "?":
-        return [f"^CURC: {int(dongle.profile.vendor_urcs)}"]
+        return [f"^CURC: {int(channel.profile.vendor_urcs)}"]
     if op == "=":
-        dongle.profile.vendor_urcs = number(arguments(arg)[0], 0, 1, cme(50)) == 1
+        channel.profile.vendor_urcs = number(arguments(arg)[0], 0, 2, cme(50)) > 0
     return []
 
 
-def _sysinfo(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _portsel(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """1: unasked lines come to the port that says so; 0: to the first one again."""
+    dongle = channel.dongle
+    if op == "=?":
+        return ["^PORTSEL: (0,1)"]
+    if op == "?":
+        return [f"^PORTSEL: {int(dongle.urc_port is not dongle.control)}"]
+    here = number(arguments(arg)[0], 0, 1, cme(50)) == 1
+    dongle.urc_port = channel if here else dongle.control
+    return []
+
+
+def _sysinfo(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    dongle = channel.dongle
     served = 2 if dongle.registered else 0
     return [f"^SYSINFO:{served},3,{int(dongle.registration == 5)},5,{int(dongle.unlocked)},,4"]
 
 
-def _ipr(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _ipr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     return ["+IPR: 115200"] if op == "?" else ["+IPR: (),(9600,115200)"] if op == "=?" else []
 
 
-def _clac(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    vendor = dongle.maker.lower() == "huawei"
-    return [] if op == "=?" else [name for name in COMMANDS if vendor or not name.startswith("^")]
+def _clac(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    kind = channel.dongle.personality
+    if op == "=?":
+        return []
+    known = [name for name in COMMANDS if name not in kind.lacks and (name[0] != "^" or name in kind.own)]
+    return known + sorted({*kind.cards, *kind.tries, *kind.spellings} - set(known))
 
 
-def _iccid(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    return [f"^ICCID: {dongle.sim.iccid}"]
+def _cclk(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    if op == "=?":
+        return []
+    return [f'+CCLK: "{now.astimezone(_WIB):%y/%m/%d,%H:%M:%S}+28"'] if op == "?" else []
+
+
+def _cpas(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    return ["+CPAS: (0,3,4)"] if op == "=?" else [f"+CPAS: {3 if channel.dongle.ringing else 0}"]
+
+
+def _cpbs(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    if op == "=?":
+        return ['+CPBS: ("SM","ON")']
+    if op == "?":
+        return [f'+CPBS: "{channel.profile.phonebook}",{len(channel.dongle.sim.phonebook)},{_PHONEBOOK_SIZE}']
+    wanted = arguments(arg)[0].upper()
+    if wanted not in ("SM", "ON"):
+        raise cme(4)
+    channel.profile.phonebook = wanted
+    return []
+
+
+def _cpbr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    sim = channel.dongle.sim
+    own = channel.profile.phonebook == "ON"
+    if op == "=?":
+        return [f"+CPBR: (1-{1 if own else _PHONEBOOK_SIZE}),24,18"]
+    values = arguments(arg)
+    first = number(values[0], 1, _PHONEBOOK_SIZE, cme(21))
+    last = number(values[1], 1, _PHONEBOOK_SIZE, cme(21)) if len(values) > 1 else first
+    book = {1: (sim.own_number, "")} if own else sim.phonebook
+    return [
+        f'+CPBR: {place},"{messages.coded(channel, digits)}",{145 if digits[:1] == "+" else 129},"{messages.coded(channel, name)}"'
+        for place, (digits, name) in sorted(book.items())
+        if first <= place <= last
+    ]
+
+
+def _imei(dongle: Dongle) -> list[str]:
+    return [dongle.personality.imei.format(dongle.imei)]
 
 
 COMMANDS: dict[str, Handler] = {
-    "A": _call,
-    "D": _call,
+    "A": dialogue.answer_call,
+    "D": dialogue.dial,
     "E": _switch("echo"),
-    "H": _accepted,
+    "H": dialogue.hang_up,
     "I": _information,
     "Q": _switch("quiet"),
     "V": _switch("verbose"),
@@ -299,40 +365,54 @@ COMMANDS: dict[str, Handler] = {
     "&C": _accepted,
     "&D": _accepted,
     "&F": _reset,
+    "&K": _accepted,
     "&W": _accepted,
-    **{f"S{index}": _register(index) for index in (0, 3, 4, 5)},
-    "+CCID": _with_sim(_fixed(lambda dongle: [f"+CCID: {dongle.sim.iccid}"])),
+    **{f"S{index}": _register(index) for index in (0, 3, 4, 5, 7)},
+    "+CBC": _fixed(lambda dongle: ["+CBC: 0,100"]),
+    "+CBST": _accepted,
+    "+CCLK": _cclk,
+    "+CCWA": _accepted,
+    "+CCFC": _accepted,
     "+CFUN": _cfun,
     "+CGATT": _with_sim(_cgatt),
     "+CGMI": _fixed(lambda dongle: [dongle.maker]),
     "+CGMM": _fixed(lambda dongle: [dongle.model]),
     "+CGMR": _fixed(lambda dongle: [dongle.revision]),
-    "+CGSN": _fixed(lambda dongle: [dongle.imei]),
+    "+CGSN": _fixed(_imei),
+    "+CHUP": dialogue.hang_up,
     "+CIMI": _with_sim(_fixed(lambda dongle: [dongle.sim.imsi])),
     "+CLAC": _clac,
-    "+CLCK": _clck,
-    "+CLIP": _accepted,
+    "+CLCC": dialogue.call_list,
+    "+CLCK": security.clck,
+    "+CLIP": _shown("+CLIP", "caller_shown", ",1"),
     "+CMEE": _cmee,
     "+CNUM": _with_sim(_cnum),
+    "+COLP": _accepted,
     "+COPS": _with_sim(_cops),
-    "+CPIN": _cpin,
-    "+CPWD": _with_sim(_cpwd),
-    "+CRC": _accepted,
+    "+CPAS": _cpas,
+    "+CPBR": _with_sim(_cpbr),
+    "+CPBS": _with_sim(_cpbs),
+    "+CPIN": security.cpin,
+    "+CPINR": security.cpinr,
+    "+CPWD": _with_sim(security.cpwd),
+    "+CRC": _shown("+CRC", "call_type_shown"),
     "+CREG": _registration("+CREG"),
     "+CGREG": _registration("+CGREG"),
     "+CEREG": _registration("+CEREG"),
     "+CRSM": _with_sim(_crsm),
     "+CSCS": _cscs,
     "+CSQ": _csq,
-    "+CUSD": _with_sim(_cusd),
+    "+CUSD": _with_sim(dialogue.cusd),
     "+GCAP": _fixed(lambda dongle: ["+GCAP: +CGSM,+DS,+ES"]),
     "+GMI": _fixed(lambda dongle: [dongle.maker]),
     "+GMM": _fixed(lambda dongle: [dongle.model]),
     "+GMR": _fixed(lambda dongle: [dongle.revision]),
-    "+GSN": _fixed(lambda dongle: [dongle.imei]),
+    "+GSN": _fixed(_imei),
+    "+ICF": _accepted,
+    "+IFC": _accepted,
     "+IPR": _ipr,
     "^CURC": _curc,
-    "^ICCID": _with_sim(_iccid),
+    "^PORTSEL": _portsel,
     "^SYSINFO": _sysinfo,
     **messages.COMMANDS,
 }

@@ -1,68 +1,44 @@
-"""The simulated dongle: bytes in, bytes out, as a USB stick's control port speaks (ITU-T V.250, 3GPP TS 27.005, 27.007)."""
+"""The simulated dongle: the stick and its SIM, between the ports (`channel.py`) and the network."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from modem.pdu import PduError, StoredSubmit, encode_deliver
-from modem.simulated import commands, messages
+from modem.pdu import StoredSubmit, encode_deliver
+from modem.simulated import commands, messages, odd
+from modem.simulated.channel import Channel, Profile
+from modem.simulated.faults import HIDING, Dice
 from modem.simulated.grammar import Refused, cme, cms
-from modem.simulated.grammar import commands as parse
 from modem.simulated.knobs import NONE, Knobs
-from modem.simulated.messages import Prompt
+from modem.simulated.menus import Menu
 from modem.simulated.network import Network
-from modem.simulated.sim import Sim, Storage
+from modem.simulated.personality import CONTROL, Personality, of_maker, personality
+from modem.simulated.sim import Joined, Sim, Storage
 from modem.simulated.traffic import Taken
 
-CTRL_Z, ESC = 0x1A, 0x1B
-LINE_LIMIT = 2048  # a command line longer than any command needs; real sticks have 256 to 2,048
 SR_SLOTS = 20
 ACK_WAIT = timedelta(
     seconds=15
 )  # 3GPP TS 27.005 §3.4.4 leaves it to the network; sticks wait about this long
-_CONTROLS = bytes(code for code in range(32) if code not in (8, 9, 10, 13)) + b"\x7f"
-_REPEAT = re.compile(
-    rb"[\s\x00\x1a\x1b]*[Aa]/"
-)  # V.250 §5.2.4: A/ repeats the last line, without a line ending
-_NUMERIC = {
-    "OK": "0",
-    "CONNECT": "1",
-    "RING": "2",
-    "NO CARRIER": "3",
-    "ERROR": "4",
-    "NO DIALTONE": "6",
-}  # V.250 §5.7.1
-
-
-@dataclass(slots=True)
-class Profile:
-    """The session's settings, as ATZ and AT&F leave them."""
-
-    echo: bool = True
-    verbose: bool = True
-    quiet: bool = False
-    registers: dict[int, int] = field(default_factory=lambda: {0: 0, 3: 13, 4: 10, 5: 8})
-    cmee: int = 0
-    text_mode: bool = False
-    show_headers: bool = False
-    charset: str = "IRA"
-    service: int = 0
-    indications: list[int] = field(default_factory=lambda: [0, 0, 0, 0, 0])
-    text_parameters: list[int] = field(default_factory=lambda: [17, 167, 0, 0])
-    registration_urcs: dict[str, int] = field(default_factory=lambda: {"+CREG": 0, "+CGREG": 0, "+CEREG": 0})
-    operator_format: int = 0
-    more_messages: int = 0
-    vendor_urcs: bool = True
+RING_EVERY = timedelta(seconds=3)  # 3GPP TS 27.007 leaves it to the network; about so often
+RESET_DELAY = timedelta(milliseconds=100)  # between the OK of AT+CFUN=1,1 and leaving the bus
+_STRANGER = "+628990000099"  # who calls by the fault `ring`
+_SURE_ERRORS = (21, 38, 42, 69, 302, 330)  # RP and CMS causes that mean that nothing was sent
+_DOUBTFUL_ERRORS = (332, 500)  # network timeout, unknown: it may have been sent
+_SUBMIT_ERRORS = {
+    "submit_error_cme": "+CME ERROR: 100",
+    "submit_error_text": "+CMS ERROR: Short message transfer rejected",
+    "submit_error_bare": "ERROR",
+}
 
 
 class Dongle:
     """One stick with one SIM. Not thread-safe by itself: every call holds the network's lock.
 
-    `feed` and `step` return the bytes that the stick says. Output that others cause waits: `on_output` tells, `drain`
-    takes it. `on_plug(True)` and `on_plug(False)` tell that the stick was put in or pulled out.
+    `channels` are its ports by role; `feed`, `drain` and `profile` are the control port's. `fired` counts the faults that
+    happened, `hidden` the submits whose verdict nobody at the port could read. `spare` is the SIM that the fault
+    `sim_changed` puts in. `on_plug(True)` and `on_plug(False)` tell that the stick was put in or pulled out.
     """
 
     def __init__(
@@ -71,28 +47,44 @@ class Dongle:
         sim: Sim,
         *,
         imei: str,
-        maker: str = "huawei",
-        model: str = "E173",
-        revision: str = "11.126.85.00.209",
-        me_slots: int = 100,
+        personality: str | Personality | None = None,
+        maker: str | None = None,
+        model: str | None = None,
+        revision: str | None = None,
+        me_slots: int | None = None,
         knobs: Knobs | None = None,
     ) -> None:
         self.network: Network = network
         self.sim: Sim = sim
         self.imei: str = imei
-        self.maker: str = maker
-        self.model: str = model
-        self.revision: str = revision
+        self.personality: Personality = _chosen(personality, maker)
+        self.maker: str = maker or self.personality.maker
+        self.model: str = model or self.personality.model
+        self.revision: str = revision or self.personality.revision
         self.knobs = Knobs() if knobs is None else knobs
-        self.on_output: Callable[[], None] | None = None
         self.on_plug: Callable[[bool], None] | None = None
         self.random = network.random(imei)
-        self.me = Storage("ME", me_slots)
-        self.sr = Storage("SR", SR_SLOTS)
-        self.memories = ["SM", "SM", "SM"]
+        self.dice = Dice(self.knobs, self.random)
+        self.fired = self.dice.fired
+        self.hidden = 0
+        self.calls = 0
+        self.spare: Sim | None = None
+        first = self.personality.first_index
+        self.me = Storage("ME", self.personality.me_slots if me_slots is None else me_slots, first)
+        self.sr = Storage("SR", SR_SLOTS, first)
+        self.indications = [0, 0, 0, 0, 0]
+        self.settings: dict[str, str] = {}
+        self.channels: dict[str, Channel] = {}
+        self.channels = {role: Channel(self, role) for role in self.personality.ports}
+        self.control = self.channels[CONTROL]
         self.plugged = False
         self._power = 0
         self.plug(network.now)
+
+    @property
+    def profile(self) -> Profile:
+        """The control port's session."""
+        return self.control.profile
 
     # -- power --------------------------------------------------------------------------------------
 
@@ -102,30 +94,54 @@ class Dongle:
             if self.plugged:
                 return
             self.plugged = True
-            self.boot()
+            for channel in self.channels.values():
+                channel.drain()
+            self.boot(now)
             self.network.plug(self.sim, self, now)
-            if self.on_plug is not None:
-                self.on_plug(True)
+            self._tell_plugged()
             self.network.step(now)
 
-    def boot(self) -> None:
+    def boot(self, now: datetime) -> None:
         """Forget the session, as a reset does; plans of before come to nothing."""
+        for channel in self.channels.values():
+            self.hide(channel)
         self._power += 1
-        self.profile = Profile()
         self.function = 1
+        self.indications = [0, 0, 0, 0, 0]
+        self.service = 0
+        self.settings = {self._bare(key): value for key, value in self.personality.settings.items()}
         self.unlocked = self.sim.pin is None
-        self.memories = ["SM", "SM", "SM"]
-        self._incoming = bytearray()
-        self._out = bytearray()
-        self._line = bytearray()
-        self._last_body = ""
-        self._prompt: Prompt | None = None
-        self._text = bytearray()
-        self._busy = False
-        self._quiet_until: datetime | None = None
-        self._held: list[str] = []
+        self.memories = [self.personality.storages[0][0]] * 3
+        if "SM" in self.personality.storages[0]:
+            self.memories = ["SM", "SM", "SM"]
+        self.urc_port = self.control
+        self.menu: Menu | None = None
+        self.dialogue = 0
+        self.caller: str | None = None
+        self._call = 0
         self._kept: list[str] = []
         self._unacknowledged = 0
+        self._stuck = False
+        self._lost = False
+        self.sim.storage.begin_at(self.personality.first_index)
+        for channel in self.channels.values():
+            channel.reset()
+        boot, sim_after = self.knobs.boot, self.knobs.sim_after
+        self._booting = boot > NONE
+        self.sim_ready = not self._booting and sim_after <= NONE
+        if self._booting:
+            self.plan(now + boot, self._booted)
+        if not self.sim_ready:
+            self.plan(now + boot + sim_after, self._sim_is_ready)
+
+    def _booted(self, now: datetime) -> None:
+        self._booting = False
+        for line in self.personality.boot:
+            self.urc(line)
+
+    def _sim_is_ready(self, now: datetime) -> None:
+        self.sim_ready = True
+        self.announce_registration(now)
 
     def unplug(self, now: datetime, duration: timedelta | None = None) -> None:
         """Pull the stick out, for a while or until `plug`. SIM and own memory keep what they hold."""
@@ -134,12 +150,48 @@ class Dongle:
                 return
             self.plugged = False
             self._power += 1
-            self._out.clear()
+            for channel in self.channels.values():
+                self.hide(channel)
+                channel.drain()
             self.network.plug(self.sim, None, now)
-            if self.on_plug is not None:
-                self.on_plug(False)
+            self._tell_plugged()
             if duration is not None:
                 self.network.plan(now + duration, self.plug)
+
+    def _tell_plugged(self) -> None:
+        for tell in (self.on_plug, *(channel.on_plug for channel in self.channels.values())):
+            if tell is not None:
+                tell(self.plugged)
+
+    def drop_out(self, now: datetime) -> None:
+        """Lose contact for `back_after`."""
+        self.unplug(now, self.knobs.back_after)
+
+    def start_anew(self, now: datetime) -> None:
+        """Reset without leaving the bus, as sticks do whose power is weak."""
+        with self.network.lock:
+            if self.plugged:
+                self.boot(now)
+                self.network.plug(self.sim, self, now)
+
+    def restart(self, now: datetime) -> None:
+        """What AT+CFUN=1,1 does after its OK: off the bus and back, or in place."""
+        if self.personality.reset == "away":
+            self.plan(now + RESET_DELAY, lambda at: self.unplug(at, self.knobs.back_after))
+        else:
+            self.start_anew(now)
+
+    def insert(self, sim: Sim, now: datetime) -> None:
+        """Put another SIM in, under power; the stick says nothing of it."""
+        with self.network.lock:
+            if self.plugged:
+                self.network.plug(self.sim, None, now)
+            self.sim = sim
+            self.unlocked = sim.pin is None
+            sim.storage.begin_at(self.personality.first_index)
+            if self.plugged:
+                self.network.plug(sim, self, now)
+            self.network.step(now)
 
     def turn(self, now: datetime, **changes: object) -> None:
         """Set knobs by name; a change of registration is told, and what waited is delivered. Raises ValueError."""
@@ -148,6 +200,15 @@ class Dongle:
             self.knobs.turn(changes)
             if self.plugged and self.registration != before:
                 self.announce_registration(now)
+            self.network.step(now)
+
+    def schedule(self, now: datetime, steps: Sequence[tuple[timedelta, Mapping[str, object]]]) -> None:
+        """Turn knobs at these times from now: a network that comes and goes, or one fault after another. Raises ValueError."""
+        for _, changes in steps:
+            Knobs().turn(dict(changes))
+        with self.network.lock:
+            for after, changes in steps:
+                self.network.plan(now + after, lambda at, changes=changes: self.turn(at, **changes))  # type: ignore[misc]
             self.network.step(now)
 
     def fill(self, now: datetime) -> int:
@@ -159,53 +220,150 @@ class Dongle:
                 count += 1
             return count
 
+    # -- faults -------------------------------------------------------------------------------------
+
+    @property
+    def deaf(self) -> bool:
+        """Whether it neither listens nor speaks."""
+        return self.knobs.stuck or self._stuck or self._booting or not self.plugged
+
+    def disturbed(self, channel: Channel, now: datetime) -> bool:
+        """The faults that come with any command; True where it gets no answer."""
+        dice, knobs = self.dice, self.knobs
+        if dice.fires("network_lost"):
+            self._lost = True
+            self.announce_registration(now)
+            self.plan(now + knobs.back_after, self._network_found)
+        if self.spare is not None and dice.fires("sim_changed"):
+            taken, self.spare = self.spare, self.sim
+            self.insert(taken, now)
+        if dice.fires("ring"):
+            self.call(_STRANGER, now)
+        if dice.fires("echo_on"):
+            channel.profile.echo = True
+        if dice.fires("reset_idle"):
+            self.start_anew(now)
+        if dice.fires("stuck"):
+            self._stuck = True
+            self.plan(now + knobs.back_after, self._unstuck)
+        if dice.fires("unplug_idle"):
+            self.drop_out(now)
+        return self.deaf
+
+    def _network_found(self, now: datetime) -> None:
+        self._lost = False
+        self.announce_registration(now)
+
+    def _unstuck(self, now: datetime) -> None:
+        self._stuck = False
+
+    def hide(self, channel: Channel) -> None:
+        """The verdict of a submit on this port will not be known there."""
+        if channel.verdict_due:
+            channel.verdict_due = False
+            self.hidden += 1
+
+    def _happens(self, channel: Channel, name: str) -> bool:
+        if not self.dice.fires(name):
+            return False
+        if name in HIDING:
+            self.hide(channel)
+        return True
+
     # -- the network's side -------------------------------------------------------------------------
 
     @property
     def registration(self) -> int:
         """The `stat` of +CREG (3GPP TS 27.007 §7.2)."""
-        return self.knobs.registration if self.function == 1 and self.unlocked else 0
+        if self.function != 1 or not self.unlocked or not self.sim_ready:
+            return 0
+        return 2 if self._lost else self.knobs.registration
 
     @property
     def registered(self) -> bool:
         return self.registration in (1, 5)
 
     @property
+    def ringing(self) -> bool:
+        return self.caller is not None
+
+    @property
     def reachable(self) -> bool:
-        return self.plugged and self.registered and not self._unacknowledged
+        """Whether the centre can deliver: not while it rings on 2G, nor before the last one was acknowledged."""
+        blocked = self.ringing and self.personality.generation == 2
+        return self.plugged and self.registered and not self._unacknowledged and not blocked
 
     @property
     def report_status(self) -> int | None:
         return self.knobs.report_status
 
     def announce_registration(self, now: datetime) -> None:
-        """Tell the session of a new registration, and the network that the stick may be reached."""
-        for name, wanted in self.profile.registration_urcs.items():
-            if wanted:
-                self.urc(f"{name}: {self.registration}{commands.cell(self, wanted)}")
+        """Tell the sessions of a new registration, and the network that the stick may be reached."""
+        for channel in self.channels.values():
+            for name, wanted in channel.profile.registration_urcs.items():
+                if wanted:
+                    channel.urc(f"{name}: {self.registration}{commands.cell(self, wanted)}")
         self.network.available(self.sim, now)
 
     def receive(self, pdu: str, report: bool, now: datetime) -> Taken:
         """Take a TPDU from the network and route it as +CNMI says (3GPP TS 27.005 §3.4.1)."""
-        kind = self.profile.indications[3 if report else 1]
-        direct = kind == 1 if report else kind == 2
+        kind = self.indications[3 if report else 1]
+        grade = None if report else odd.message_class(pdu)
+        direct = kind == 1 if report else kind == 2 or (kind > 0 and grade == 0) or (kind == 3 and grade == 3)
+        if not report:
+            pdu = self._altered(pdu)
         if direct:
-            self.indicate(messages.direct(self, pdu, report))
-            if self.profile.service == 0:
+            self.indicate(messages.direct(self.urc_port, pdu, report))
+            if self.service == 0 or grade == 0:
                 return Taken.YES
             self._unacknowledged += 1
             mark = (self._power, self._unacknowledged)
-            self._plan(now + ACK_WAIT, lambda at: self._ack_missed(mark, at))
+            self.plan(now + ACK_WAIT, lambda at: self._ack_missed(mark, at))
             return Taken.PENDING
         if report and kind == 0:
             return Taken.YES
-        storage = self.sr if report else self.storage(self.memories[2])
+        storage = self.storage("SR" if report else "SM" if grade == 2 else self.memories[2])
         index = storage.put(pdu, 0)
         if index is None:
             return Taken.FULL
-        if kind and not (self.knobs.lose_cmti and self.random.random() < self.knobs.lose_cmti):
-            self.indicate(f'{"+CDSI" if report else "+CMTI"}: "{storage.name}",{index}')
+        name = storage.name
+        if isinstance(storage, Joined):  # the indication names the storage that it is really in
+            name, index = (
+                ("SM", index) if self.sim.storage.holds(index) else ("ME", index - self.sim.storage.size)
+            )
+        if not report:
+            index = self._misplace(storage, index, now)
+        if not kind or (self.knobs.lose_cmti and self.random.random() < self.knobs.lose_cmti):
+            return Taken.YES
+        if self.dice.fires("cmti_lost"):
+            return Taken.YES
+        if self.dice.fires("cmti_misplaced"):
+            name = "ME" if name == "SM" else "SM"
+        for _ in range(2 if self.dice.fires("cmti_doubled") else 1):
+            self.indicate(f'{"+CDSI" if report else "+CMTI"}: "{name}",{index}')
         return Taken.YES
+
+    def _altered(self, pdu: str) -> str:
+        if self.dice.fires("stamp_zero"):
+            pdu = odd.with_stamp(pdu, bytes(7))
+        if self.dice.fires("stamp_bad"):
+            pdu = odd.with_bad_stamp(pdu, self.random)
+        if self.dice.fires("sender_empty"):
+            pdu = odd.without_sender(pdu)
+        return pdu
+
+    def _misplace(self, storage: Storage | Joined, index: int, now: datetime) -> int:
+        """The faults of a storage that a message has just come into; where it lies then."""
+        if isinstance(storage, Storage):
+            older = next((place for place in sorted(storage.slots) if place != index), None)
+            if older is not None and self.dice.fires("slot_moved"):
+                storage.slots[older], storage.slots[index] = storage.slots[index], storage.slots[older]
+                index = older
+        if not storage.full and self.dice.fires("junk_stored"):
+            storage.put(self.random.choice(odd.JUNK), 0)
+        if self.dice.fires("storage_filled"):
+            self.fill(now)
+        return index
 
     def acknowledge(self, good: bool, now: datetime) -> None:
         """+CNMA. Raises Refused where nothing waits for it."""
@@ -217,10 +375,10 @@ class Dongle:
     def _ack_missed(self, mark: tuple[int, int], now: datetime) -> None:
         if self._unacknowledged and mark == (self._power, self._unacknowledged):
             # 3GPP TS 27.005 §3.4.4: without an acknowledgement direct routing is switched off.
-            self.profile.indications[1] = self.profile.indications[3] = 0
+            self.indications[1] = self.indications[3] = 0
             self.acknowledge(False, now)
 
-    def storage(self, name: str) -> Storage:
+    def storage(self, name: str) -> Storage | Joined:
         """One of the storages. Raises Refused for a name that is none."""
         if name == "SM":
             return self.sim.storage
@@ -228,211 +386,63 @@ class Dongle:
             return self.me
         if name == "SR":
             return self.sr
+        if name == "MT":
+            return Joined(self.sim.storage, self.me)
         raise cms(302)
 
-    # -- bytes --------------------------------------------------------------------------------------
+    # -- calls --------------------------------------------------------------------------------------
+
+    def call(self, number: str, now: datetime, *, rings: int = 8) -> bool:
+        """Let somebody call: RING until it is hung up or answered; False where it cannot be reached, or bars calls."""
+        with self.network.lock:
+            if not self.plugged or not self.registered or self.ringing or self.sim.barred & {"AI", "IR"}:
+                return False
+            self.caller = number
+            self.calls += 1
+            self._call += 1
+            self._ring(self._call, rings, now)
+            self.network.step(now)
+            return True
+
+    def _ring(self, call: int, left: int, now: datetime) -> None:
+        if self.caller is None or call != self._call:
+            return
+        if not left:
+            self.hang_up(now)
+            return
+        profile = self.urc_port.profile
+        self.urc("+CRING: VOICE" if profile.call_type_shown else "RING")
+        if profile.caller_shown:
+            self.urc(f'+CLIP: "{self.caller}",{145 if self.caller[:1] == "+" else 129},"",,"",0')
+        self.plan(now + RING_EVERY, lambda at: self._ring(call, left - 1, at))
+
+    def take_call(self) -> None:
+        """Answer: it rings no more, and lasts until `hang_up`."""
+        self._call += 1
+
+    def hang_up(self, now: datetime) -> None:
+        """End the call; what waited meanwhile is delivered."""
+        self.caller = None
+        self.network.available(self.sim, now)
+
+    # -- time and sending ---------------------------------------------------------------------------
 
     def feed(self, data: bytes, now: datetime) -> bytes:
-        """Bytes that the host writes; what the stick says to them at once."""
-        with self.network.lock:
-            if not self.plugged:
-                return b""
-            self._incoming += data
-            if self.knobs.split:
-                self.network.step(now)
-            self._work(now)
-            self.network.step(now)
-            return self.drain()
+        """Bytes that the host writes to the control port; what it says to them at once."""
+        return self.control.feed(data, now)
 
     def step(self, now: datetime) -> bytes:
-        """Do what is due; what the stick says. `network.due` tells when to come again."""
+        """Do what is due; what the control port says. `network.due` tells when to come again."""
         with self.network.lock:
             self.network.step(now)
-            return self.drain()
+            return self.control.drain()
 
     def drain(self) -> bytes:
-        """Take what the stick has said and nobody has read."""
-        said = bytes(self._out)
-        self._out.clear()
-        return said
+        """Take what the control port has said and nobody has read."""
+        return self.control.drain()
 
-    def _work(self, now: datetime) -> None:
-        while self._incoming and not self._busy:
-            if self._prompt is None:
-                self._take_line(now)
-            else:
-                self._take_text(self._prompt, now)
-
-    def _take_line(self, now: datetime) -> None:
-        profile, buffer = self.profile, self._incoming
-        end = buffer.find(profile.registers[3])
-        chunk = bytes(buffer) if end < 0 else bytes(buffer[: end + 1])
-        if len(self._line) < 8 and (slash := _REPEAT.match(self._line + chunk)):
-            taken = slash.end() - len(self._line)
-            self._line.clear()
-            self._echo(bytes(buffer[:taken]))
-            del buffer[:taken]
-            self._run(self._last_body, now)
-            return
-        del buffer[: len(chunk)]
-        self._echo(chunk)
-        for byte in chunk if end < 0 else chunk[:-1]:
-            if byte == profile.registers[5]:
-                del self._line[-1:]
-            elif len(self._line) <= LINE_LIMIT:
-                self._line.append(byte)
-        if end < 0:
-            return
-        line = bytes(self._line).translate(None, _CONTROLS).decode("latin-1")
-        self._line.clear()
-        start = next(
-            (place for place, char in enumerate(line) if char.isascii() and char.isalnum()), len(line)
-        )
-        if line[start : start + 2].upper() == "AT":
-            self._last_body = line[start + 2 :].strip()
-            self._run(self._last_body, now)
-
-    def _take_text(self, prompt: Prompt, now: datetime) -> None:
-        buffer = self._incoming
-        end = next((place for place, byte in enumerate(buffer) if byte in (CTRL_Z, ESC)), -1)
-        stop = next((place for place, byte in enumerate(buffer) if byte == 13), -1)
-        if self.profile.text_mode and stop >= 0 and (end < 0 or stop < end):
-            self._text += buffer[: stop + 1]
-            self._echo(bytes(buffer[: stop + 1]))
-            del buffer[: stop + 1]
-            self.say_raw("\r\n> ")
-            return
-        text = bytes(buffer) if end < 0 else bytes(buffer[:end])
-        self._echo(text)
-        self._text += text
-        if end < 0:
-            buffer.clear()
-            return
-        cancelled = buffer[end] == ESC
-        del buffer[: end + 1]
-        entered = bytes(self._text)
-        self._text.clear()
-        self._prompt = None
-        if cancelled:
-            self.result("OK")
-        else:
-            self._enter(prompt, entered, now)
-        if self._held:
-            self._say_held()
-
-    def _echo(self, data: bytes) -> None:
-        if self.profile.echo:
-            self.say_raw(data.translate(None, b"\x00\x1a\x1b").decode("latin-1"))
-
-    # -- commands -----------------------------------------------------------------------------------
-
-    def _run(self, body: str, now: datetime) -> None:
-        if self.knobs.latency:
-            self._busy = True
-            self._plan(now + self.knobs.latency, lambda at: self._resume(body, at))
-        else:
-            self._execute(body, now)
-
-    def _resume(self, body: str, now: datetime) -> None:
-        self._busy = False
-        self._execute(body, now)
-        self._work(now)
-
-    def _execute(self, body: str, now: datetime) -> None:
-        if len(body) > LINE_LIMIT:
-            self.result("ERROR")
-            return
-        try:
-            for command in parse(body):
-                handler = commands.COMMANDS.get(command.name)
-                if handler is None or (command.name[0] == "^" and self.maker.lower() != "huawei"):
-                    raise Refused if command.name[0] not in "+^" else cme(4)
-                lines = handler(self, command.op, command.arg, now)
-                if lines is None:
-                    return
-                if lines:
-                    self.information(lines)
-        except Refused as refused:
-            self.refuse(refused)
-        else:
-            self.result("OK")
-
-    def ask(self, prompt: Prompt) -> None:
-        """Wait for a text that ends with Ctrl-Z or ESC, and say so with `> `."""
-        knobs = self.knobs
-        if knobs.prompt_errors:
-            knobs.prompt_errors -= 1
-            raise cms(knobs.submit_error)
-        self._prompt = prompt
-        if knobs.no_prompt:
-            knobs.no_prompt -= 1
-        else:
-            self.say_raw("\r\n>" if knobs.bare_prompt else "\r\n> ")
-
-    def _enter(self, prompt: Prompt, entered: bytes, now: datetime) -> None:
-        try:
-            pdu, submit = messages.entered(self, prompt, entered)
-            if not prompt.send:
-                index = self.storage(self.memories[1]).put(pdu, prompt.stat)
-                if index is None:
-                    raise cms(322)
-                self.information([f"+CMGW: {index}"])
-                self.result("OK")
-                return
-        except PduError:
-            self.refuse(cms(304))
-        except Refused as refused:
-            self.refuse(refused)
-        else:
-            if submit is not None:
-                self.send("+CMGS", submit, now)
-
-    def send(self, name: str, submit: StoredSubmit, now: datetime) -> None:
-        """Put one SMS on the air, and answer `name` with its reference when its radio time is over."""
-        if self.knobs.radio == NONE:
-            self._submit(name, submit, now)
-        else:
-            self._wait(now + self.knobs.radio, lambda at: self._submit(name, submit, at))
-
-    def _submit(self, name: str, submit: StoredSubmit, now: datetime) -> None:
-        knobs = self.knobs
-        if not self.registered:
-            self.refuse(cms(331))
-            return
-        if knobs.submit_errors:
-            knobs.submit_errors -= 1
-            self.refuse(cms(knobs.submit_error))
-            return
-        silent = knobs.silence > 0 or (
-            knobs.silence_chance > 0 and self.random.random() < knobs.silence_chance
-        )
-        if silent:
-            knobs.silence = max(0, knobs.silence - 1)
-            if knobs.silent_sends:
-                self.network.submit(self.sim, submit, self.sim.next_reference(), now)
-            return
-        reference = self.sim.next_reference()
-        self.network.submit(self.sim, submit, reference, now)
-        if knobs.late_cmgs == NONE:
-            self._sent(name, reference)
-        else:
-            self._wait(now + knobs.late_cmgs, lambda at: self._sent(name, reference))
-
-    def _sent(self, name: str, reference: int) -> None:
-        self.information([f"{name}: {reference}"])
-        self.result("OK")
-
-    def _wait(self, due: datetime, action: Callable[[datetime], None]) -> None:
-        self._busy = not self.knobs.answers_while_sending
-
-        def go_on(at: datetime) -> None:
-            self._busy = False
-            action(at)
-            self._work(at)
-
-        self._plan(due, go_on)
-
-    def _plan(self, due: datetime, action: Callable[[datetime], None]) -> None:
+    def plan(self, due: datetime, action: Callable[[datetime], None]) -> None:
+        """Call `action` in the first step at or after `due`, unless the stick was pulled out or started anew."""
         power = self._power
 
         def unless_reset(at: datetime) -> None:
@@ -441,45 +451,128 @@ class Dongle:
 
         self.network.plan(due, unless_reset)
 
-    # -- what it says -------------------------------------------------------------------------------
-
-    def information(self, lines: list[str]) -> None:
-        """Information text of one command (V.250 §5.7.1); the `storm` knob puts URCs before it."""
-        if self.knobs.storm and self.profile.vendor_urcs and self.random.random() < self.knobs.storm:
-            self.say_raw(f"\r\n^RSSI:{self.random.randrange(10, 31)}\r\n")
-        end = self._ending
-        self.say_raw(("" if not self.profile.verbose else end) + end.join(lines) + end)
-
-    def result(self, code: str) -> None:
-        """A final result code, or nothing after ATQ1."""
-        if self.profile.quiet:
-            return
-        if self.profile.verbose:
-            self.say_raw(f"{self._ending}{code}{self._ending}")
+    def send(self, channel: Channel, name: str, submit: StoredSubmit, now: datetime) -> None:
+        """Put one SMS on the air, and answer `name` with its reference when its radio time is over."""
+        channel.verdict_due = True
+        if self.knobs.radio == NONE:
+            self._submit(channel, name, submit, now)
         else:
-            self.say_raw(_NUMERIC.get(code, code) + chr(self.profile.registers[3]))
+            self._wait(channel, now + self.knobs.radio, lambda at: self._submit(channel, name, submit, at))
 
-    def refuse(self, refused: Refused) -> None:
-        self.result(refused.result(self.profile.cmee))
+    def _wait(self, channel: Channel, due: datetime, action: Callable[[datetime], None]) -> None:
+        channel.busy_until(due, action, busy=not self.knobs.answers_while_sending)
+
+    def _submit(self, channel: Channel, name: str, submit: StoredSubmit, now: datetime) -> None:
+        refused = self._hindrance(submit)
+        if refused is not None:
+            self._refuse(channel, refused)
+        elif not self._fails(channel, now):
+            reference = self.sim.next_reference()
+            self.network.submit(self.sim, submit, reference, now)
+            if self.sim.credit is not None:
+                self.sim.credit -= self.network.price
+            self._verdict(channel, name, reference, now)
+
+    def _hindrance(self, submit: StoredSubmit) -> Refused | None:
+        sim = self.sim
+        if not self.registered:
+            return cms(331)
+        if self.ringing and self.personality.generation == 2:
+            return cms(515)
+        if "FD" in sim.barred:
+            return cme(56)
+        if sim.barred & {"AO", "OI"}:
+            return cms(10)
+        if sim.credit is not None and sim.credit < self.network.price:
+            return cms(21)
+        return None
+
+    def _refuse(self, channel: Channel, refused: Refused) -> None:
+        if refused.code in _DOUBTFUL_ERRORS:
+            self.hide(channel)
+        channel.refuse(refused)
+        channel.verdict_due = False
+
+    def _fails(self, channel: Channel, now: datetime) -> bool:
+        """The faults that keep an SMS from the air; what is said then."""
+        knobs = self.knobs
+        if knobs.submit_errors:
+            knobs.submit_errors -= 1
+            self.fired["submit_error"] += 1
+            self._refuse(channel, cms(knobs.submit_error))
+            return True
+        if self.dice.fires("submit_error"):
+            self._refuse(channel, cms(self.random.choice(_SURE_ERRORS)))
+            return True
+        if wrong := self.dice.first(tuple(_SUBMIT_ERRORS)):
+            channel.result(_SUBMIT_ERRORS[wrong])
+            channel.verdict_due = False
+            return True
+        if not knobs.silent_sends and self._silent():
+            self.fired["silence_unsent"] += 1
+            self.hide(channel)
+            return True
+        if self._happens(channel, "silence_unsent"):
+            return True
+        if self._happens(channel, "unplug_unsent"):
+            self.drop_out(now)
+            return True
+        return False
+
+    def _silent(self) -> bool:
+        knobs = self.knobs
+        silent = knobs.silence > 0 or (
+            knobs.silence_chance > 0 and self.random.random() < knobs.silence_chance
+        )
+        if silent:
+            knobs.silence = max(0, knobs.silence - 1)
+        return silent
+
+    def _verdict(self, channel: Channel, name: str, reference: int, now: datetime) -> None:
+        """It is on the air: what the port is told of it."""
+        knobs = self.knobs
+        if self._silent():
+            self.fired["silence_sent"] += 1
+            self.hide(channel)
+        elif self._happens(channel, "silence_sent"):
+            pass
+        elif self._happens(channel, "unplug_sent"):
+            self.drop_out(now)
+        elif self._happens(channel, "reset_sent"):
+            self.start_anew(now)
+        elif self._happens(channel, "submit_error_sent"):
+            channel.refuse(cms(332))
+        elif knobs.late_cmgs > NONE:
+            self._wait(channel, now + knobs.late_cmgs, lambda at: self._sent(channel, name, reference, at))
+        elif self._happens(channel, "cmgs_late"):
+            self._wait(channel, now + knobs.late_by, lambda at: self._sent(channel, name, reference, at))
+        else:
+            self._sent(channel, name, reference, now)
+
+    def _sent(self, channel: Channel, name: str, reference: int, now: datetime) -> None:
+        line = f"{name}: {reference}"
+        if self.dice.fires("cmgs_tight"):
+            line = f"{name}:{reference}"
+        elif self.dice.fires("cmgs_stamped"):
+            line += f',"{messages.stamp(now)}"'
+        if not self._happens(channel, "cmgs_lost"):
+            channel.information([line] * (2 if self.dice.fires("cmgs_doubled") else 1))
+        if not self._happens(channel, "ok_lost"):
+            channel.result("OK")
+        channel.verdict_due = False
+
+    # -- what it says unasked -----------------------------------------------------------------------
 
     def indicate(self, line: str) -> None:
         """An SMS indication; +CNMI mode 0 keeps it until the mode changes."""
-        if self.profile.indications[0] == 0:
+        if self.indications[0] == 0:
             self._kept.append(line)
         else:
             self.urc(line)
 
     def urc(self, line: str) -> None:
-        """An unsolicited line, held back while a text is being entered."""
-        if self._prompt is not None:
-            self._held.append(line)
-        else:
-            end = self._ending
-            self.say_raw(f"{end}{line}{end}")
-
-    def later(self, due: datetime, line: str) -> None:
-        """An unsolicited line that is said in the step at or after `due`."""
-        self._plan(due, lambda at: self.urc(line))
+        """An unsolicited line, on the port that is for such."""
+        self.urc_port.urc(line)
 
     def release(self, *, forget: bool) -> None:
         """Say the indications that +CNMI mode 0 kept, or forget them (the bfr of AT+CNMI)."""
@@ -487,45 +580,14 @@ class Dongle:
         for line in () if forget else kept:
             self.urc(line)
 
-    def _say_held(self) -> None:
-        held, self._held = self._held, []
-        for line in held:
-            self.urc(line)
+    @staticmethod
+    def _bare(key: str) -> str:
+        return key.rstrip(": ")
 
-    @property
-    def _ending(self) -> str:
-        registers = self.profile.registers
-        if registers[3] == 13 and registers[4] == 10:
-            return "\r\n"
-        return chr(registers[3]) + chr(registers[4])
 
-    def say_raw(self, text: str) -> None:
-        """Bytes onto the line, chopped and dirtied as the knobs want it."""
-        data = text.encode("latin-1", "replace")
-        knobs = self.knobs
-        if knobs.noise and self.random.random() < knobs.noise:
-            data = bytes(self.random.choice((0, *range(0x80, 0x100))) for _ in range(3)) + data
-        if not knobs.split and self._quiet_until is None:
-            self._out += data
-            self.network.talking(self)
-            return
-        self._chop(data)
-
-    def _chop(self, data: bytes) -> None:
-        # Pieces keep their order: each is planned after the one before it, and whole output queues behind them.
-        due = max(self._quiet_until or self.network.now, self.network.now)
-        pieces = [data]
-        if len(data) > 1 and self.random.random() < self.knobs.split:
-            cut = self.random.randrange(1, len(data))
-            pieces = [data[:cut], data[cut:]]
-        for place, piece in enumerate(pieces):
-            if place:
-                due += self.knobs.split_gap
-            self._quiet_until = due
-            self._plan(due, lambda at, piece=piece, due=due: self._pour(piece, due))  # type: ignore[misc]
-
-    def _pour(self, piece: bytes, due: datetime) -> None:
-        if self._quiet_until == due:
-            self._quiet_until = None
-        self._out += piece
-        self.network.talking(self)
+def _chosen(wanted: str | Personality | None, maker: str | None) -> Personality:
+    if isinstance(wanted, Personality):
+        return wanted
+    if wanted is not None:
+        return personality(wanted)
+    return of_maker(maker or "huawei")

@@ -16,13 +16,17 @@ _CME = {
     10: "SIM not inserted",
     11: "SIM PIN required",
     12: "SIM PUK required",
+    14: "SIM busy",
     16: "incorrect password",
     21: "invalid index",
     30: "no network service",
+    56: "fixed dial number only allowed",
     50: "Incorrect parameters",
     100: "unknown",
 }
 _CMS = {
+    10: "Call barred",
+    21: "Short message transfer rejected",
     300: "ME failure",
     301: "SMS service of ME reserved",
     302: "Operation not allowed",
@@ -30,6 +34,7 @@ _CMS = {
     305: "Invalid text mode parameter",
     310: "SIM not inserted",
     311: "SIM PIN required",
+    314: "SIM busy",
     316: "SIM PUK required",
     321: "Invalid memory index",
     322: "Memory full",
@@ -38,6 +43,7 @@ _CMS = {
     332: "Network timeout",
     340: "No +CNMA acknowledgement expected",
     500: "unknown error",
+    515: "Please wait, initialization or command processing in progress",
 }
 
 

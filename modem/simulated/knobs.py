@@ -1,11 +1,14 @@
-"""What may go wrong with a simulated dongle, all changeable while it runs."""
+"""What may be set at a simulated dongle while it runs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 
+from modem.simulated.faults import FAULTS
+
 NONE = timedelta(0)
+_OPTIONAL = ("report_status", "operator", "operator_code")
 
 
 @dataclass(slots=True)
@@ -18,9 +21,15 @@ class Knobs:
     so many next submits end in +CMS ERROR `submit_error`, nothing sent · prompt_errors: the same in place of the prompt ·
     no_prompt: so many next prompts are lost, the dongle waits for text all the same · bare_prompt: `>` without the space ·
     lose_cmti: chance that an indication is not given · split: chance that output is cut in pieces `split_gap` apart ·
-    noise: chance of line noise (0x00, 0x80 to 0xFF) before output · storm: chance of ^RSSI lines within an answer ·
-    registration: the `stat` of +CREG (1 home, 5 roaming; others cannot send) · signal: +CSQ · report_status: the TP-ST of
-    status reports, None for no reports.
+    noise: chance of line noise (0x00, 0x80 to 0xFF) before output · storm: chance of the maker's unasked lines between the
+    lines of an answer · registration: the `stat` of +CREG (1 home, 5 roaming; others cannot send) · signal: +CSQ ·
+    operator, operator_code: of the network that it is in, None for the SIM's own · report_status: the TP-ST of status
+    reports, None for no reports · boot: how long it takes to start, with the lines of its personality at the end; 0 for at
+    once and without them · sim_after: the SIM is not ready so long after that · stuck: answers nothing at all.
+
+    next: faults by name, on how many of their next occasions they fire · chances: faults by name, how likely on each
+    occasion · chaos: the chance of every fault that `chances` does not name · late_by: how late what is late comes ·
+    back_after: how long what goes away stays away.
     """
 
     latency: timedelta = NONE
@@ -42,7 +51,17 @@ class Knobs:
     storm: float = 0.0
     registration: int = 1
     signal: int = 20
+    operator: str | None = None
+    operator_code: str | None = None
     report_status: int | None = 0
+    boot: timedelta = NONE
+    sim_after: timedelta = NONE
+    stuck: bool = False
+    next: dict[str, int] = field(default_factory=dict)
+    chances: dict[str, float] = field(default_factory=dict)
+    chaos: float = 0.0
+    late_by: timedelta = timedelta(seconds=2)
+    back_after: timedelta = timedelta(seconds=2)
 
     def turn(self, changes: dict[str, object]) -> None:
         """Set knobs by name, durations also in seconds. Raises ValueError with a sentence, and then changes nothing."""
@@ -56,9 +75,26 @@ class Knobs:
                 value = timedelta(seconds=value)
             elif isinstance(now, float) and isinstance(value, int) and not isinstance(value, bool):
                 value = float(value)
-            wanted = (int, type(None)) if name == "report_status" else type(now)
+            elif isinstance(now, dict):
+                value = _faults(name, value)
+            wanted: type | tuple[type, ...] = type(now)
+            if name in _OPTIONAL:
+                wanted = (int if name == "report_status" else str, type(None))
             if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
                 raise ValueError(f"the knob {name!r} takes no {value!r}")
             ready[name] = value
         for name, value in ready.items():
             setattr(self, name, value)
+
+
+def _faults(knob: str, value: object) -> dict[str, int] | dict[str, float]:
+    """Faults by name with their count (`next`) or chance (`chances`)."""
+    if not isinstance(value, dict):
+        raise ValueError(f"the knob {knob!r} takes an object of faults, no {value!r}")
+    kinds = (int,) if knob == "next" else (int, float)
+    for name, much in value.items():
+        if name not in FAULTS:
+            raise ValueError(f"there is no fault {name!r}; there are {', '.join(FAULTS)}")
+        if not isinstance(much, kinds) or isinstance(much, bool) or much < 0:
+            raise ValueError(f"the fault {name!r} takes no {much!r}")
+    return dict(value)

@@ -7,29 +7,33 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from gsmmodem.pdu import GSM7_BASIC
-
+from modem.alphabet import BASIC
 from modem.pdu import (
+    UCS2,
     Deliver,
     PduError,
     StatusReport,
     StoredSubmit,
+    alphabet_of,
     decode,
     encode_submit,
     fits_one_part,
 )
 from modem.simulated.grammar import arguments, cms, number
-from modem.simulated.sim import Slot, Storage
+from modem.simulated.sim import Joined, Slot, Storage
 
 if TYPE_CHECKING:
-    from modem.simulated.dongle import Dongle
+    from modem.simulated.channel import Channel
 
 Lines = list[str] | None
-Handler = Callable[["Dongle", str, str, datetime], Lines]
+Handler = Callable[["Channel", str, str, datetime], Lines]
 
 _STATES = ("REC UNREAD", "REC READ", "STO UNSENT", "STO SENT", "ALL")  # 3GPP TS 27.005 §3.1 <stat>
 _TPDU_LIMIT = 176  # octets of the longest SMS-SUBMIT TPDU with 12-octet address, rounded up
-_GSM = GSM7_BASIC.replace("`", "§")  # 3GPP TS 23.038 §6.2.1 has the section sign at 0x5F
+CHARSETS = ("IRA", "GSM", "UCS2", "HEX", "8859-1")
+_SUBMIT_ADDRESS = (
+    3  # where TP-DA begins in a SUBMIT without a service centre: behind its length, the first octet, TP-MR
+)
 _WIB = timezone(timedelta(hours=7))
 
 
@@ -46,73 +50,102 @@ class Prompt:
 # -- text mode's characters -----------------------------------------------------------------------
 
 
-def coded(dongle: Dongle, text: str) -> str:
+def coded(channel: Channel, text: str) -> str:
     """A text as +CSCS wants it on the line."""
-    charset = dongle.profile.charset
+    charset = channel.profile.charset
     if charset == "UCS2":
-        return text.encode("utf-16-be").hex().upper()
-    if charset == "GSM":
-        return "".join(chr(_GSM.index(char)) if char in _GSM else "?" for char in text)
-    return text.encode("ascii", "replace").decode()
+        return text.encode("utf-16-be", "replace").hex().upper()
+    if charset in ("GSM", "HEX"):
+        line = "".join(chr(BASIC.index(char)) if char in BASIC else "?" for char in text)
+        return line.encode("latin-1").hex().upper() if charset == "HEX" else line
+    return text.encode("ascii" if charset == "IRA" else "latin-1", "replace").decode("latin-1")
 
 
-def plain(dongle: Dongle, line: str) -> str:
+def plain(channel: Channel, line: str) -> str:
     """What the host meant by a text of +CSCS. Raises Refused for what is none."""
-    charset = dongle.profile.charset
-    if charset == "UCS2":
-        try:
+    charset = channel.profile.charset
+    try:
+        if charset == "UCS2":
             return bytes.fromhex(line).decode("utf-16-be")
-        except ValueError:
-            raise cms(305) from None
-    if charset == "GSM":
-        return "".join(_GSM[ord(char)] if ord(char) < 128 else "?" for char in line)
+        if charset == "HEX":
+            line = bytes.fromhex(line).decode("latin-1")
+    except ValueError:
+        raise cms(305) from None
+    if charset in ("GSM", "HEX"):
+        return "".join(BASIC[ord(char)] if ord(char) < 128 else "?" for char in line)
     return line
 
 
-def _stamp(at: datetime | None) -> str:
+def stamp(at: datetime | None) -> str:
+    """A time as 3GPP TS 27.005 §3.1 <scts> has it, in western Indonesian time."""
     if at is None:
         return ""
-    return at.astimezone(_WIB).strftime("%y/%m/%d,%H:%M:%S+28")  # quarters of an hour, 27.005 §3.1 <scts>
+    return at.astimezone(_WIB).strftime("%y/%m/%d,%H:%M:%S+28")  # quarters of an hour
 
 
-def _head(dongle: Dongle, slot: Slot) -> tuple[str, str]:
-    """The address fields and the text of a stored PDU, for the text mode forms of +CMGL and +CMGR."""
+def _type(number_: str) -> int:
+    return 145 if number_.startswith("+") else 129 if number_.isdigit() else 208
+
+
+def _body(channel: Channel, found: Deliver | StoredSubmit) -> str:
+    """The text; UCS2 and 8-bit data in hex, whatever +CSCS says (3GPP TS 27.005 §3.1 <data>)."""
+    if isinstance(found, Deliver) and found.binary:
+        return found.data.hex().upper()
+    if alphabet_of(found.dcs) == UCS2:
+        return found.text.encode("utf-16-be", "replace").hex().upper()
+    return coded(channel, found.text)
+
+
+def _head(channel: Channel, slot: Slot, *, listed: bool) -> tuple[str, str]:
+    """The fields and the text of a stored PDU, for the text mode forms of +CMGL (`listed`), +CMGR and +CMT."""
     try:
         found = decode(slot.pdu, outgoing=slot.stat >= 2)
     except PduError:
         return '"",,', ""
-    if isinstance(found, Deliver):
-        body = found.data.hex().upper() if found.binary else coded(dongle, found.text)
-        return f'"{coded(dongle, found.sender)}",,"{_stamp(found.service_centre_time)}"', body
+    shown = channel.profile.show_headers
     if isinstance(found, StatusReport):
-        return f'"{coded(dongle, found.address)}",,"{_stamp(found.service_centre_time)}"', str(found.status)
-    return f'"{coded(dongle, found.address)}",', coded(dongle, found.text)
+        address, times = (
+            coded(channel, found.address),
+            f'"{stamp(found.service_centre_time)}","{stamp(found.discharge_time)}"',
+        )
+        return f'6,{found.reference},"{address}",{_type(found.address)},{times},{found.status}', ""
+    body = _body(channel, found)
+    centre = coded(channel, channel.dongle.sim.centre)
+    if isinstance(found, Deliver):
+        head = f'"{coded(channel, found.sender)}",,"{stamp(found.service_centre_time)}"'
+        if shown and listed:
+            head += f",{_type(found.sender)},{len(found.text)}"
+        elif shown:
+            head += f',{_type(found.sender)},4,{found.pid},{found.dcs},"{centre}",145,{len(found.text)}'
+        return head, body
+    head = f'"{coded(channel, found.address)}",'
+    if shown and listed:
+        head += f",{_type(found.address)},{len(found.text)}"
+    elif shown:
+        head += f',{_type(found.address)},17,{found.pid},{found.dcs},,"{centre}",145,{len(found.text)}'
+    return head, body
 
 
-def direct(dongle: Dongle, pdu: str, report: bool) -> str:
+def direct(channel: Channel, pdu: str, report: bool) -> str:
     """+CMT or +CDS with what follows it (3GPP TS 27.005 §3.4.1)."""
     slot = Slot(pdu, 0)
-    if not dongle.profile.text_mode:
+    if not channel.profile.text_mode:
         head = f"+CDS: {slot.length}" if report else f"+CMT: ,{slot.length}"
         return f"{head}\r\n{pdu}"
-    found = decode(pdu)
-    if isinstance(found, StatusReport):
-        times = f'"{_stamp(found.service_centre_time)}","{_stamp(found.discharge_time)}"'
-        return f'+CDS: 6,{found.reference},"{coded(dongle, found.address)}",145,{times},{found.status}'
-    head, body = _head(dongle, slot)
-    return f"+CMT: {head}\r\n{body}"
+    head, body = _head(channel, slot, listed=False)
+    return f"+CDS: {head}" if report else f"+CMT: {head}\r\n{body}"
 
 
 # -- what was entered after the prompt -------------------------------------------------------------
 
 
-def entered(dongle: Dongle, prompt: Prompt, text: bytes) -> tuple[str, StoredSubmit | None]:
+def entered(channel: Channel, prompt: Prompt, text: bytes) -> tuple[str, StoredSubmit | None]:
     """The PDU that was entered and what it asks to send; None for a PDU that only AT+CMGW takes.
 
     Raises PduError or Refused.
     """
-    if dongle.profile.text_mode:
-        return _entered_text(dongle, prompt, text)
+    if channel.profile.text_mode:
+        return _entered_text(channel, prompt, text)
     pdu = b"".join(text.split()).decode("latin-1").upper()
     found: StoredSubmit | None = None
     try:
@@ -128,106 +161,132 @@ def entered(dongle: Dongle, prompt: Prompt, text: bytes) -> tuple[str, StoredSub
     return pdu, found
 
 
-def _entered_text(dongle: Dongle, prompt: Prompt, text: bytes) -> tuple[str, StoredSubmit]:
-    said = plain(dongle, text.decode("latin-1").replace("\r", "\n").removesuffix("\n"))
+def _entered_text(channel: Channel, prompt: Prompt, text: bytes) -> tuple[str, StoredSubmit]:
+    first, validity, _, coding = channel.profile.text_parameters
+    line = text.decode("latin-1").replace("\r", "\n").removesuffix("\n")
+    if alphabet_of(coding) == UCS2 and channel.profile.charset != "UCS2":
+        try:
+            said = bytes.fromhex("".join(line.split())).decode("utf-16-be")  # 3GPP TS 27.005 §3.1 <data>
+        except ValueError:
+            raise cms(305) from None
+    else:
+        said = plain(channel, line)
     if not prompt.address or not (fits_one_part(said) or len(said) <= 70):  # 140 octets of UCS2
         raise cms(305)
-    report = bool(dongle.profile.text_parameters[0] & 0x20)  # TP-SRR in <fo>; its TP-VP is left out
-    pdu = encode_submit(prompt.address, said, validity=None, report=report, concat_reference=0)[0].pdu
-    found = decode(pdu, outgoing=True)
+    relative = first & 0x18 == 0x10  # TP-VPF
+    made = encode_submit(
+        prompt.address,
+        said,
+        validity=timedelta(days=1) if relative else None,
+        report=bool(first & 0x20),  # TP-SRR
+        concat_reference=0,
+    )[0].pdu
+    if relative:
+        octets = bytearray.fromhex(made)
+        octets[_SUBMIT_ADDRESS + 2 + (octets[_SUBMIT_ADDRESS] + 1) // 2 + 2] = validity
+        made = octets.hex().upper()
+    found = decode(made, outgoing=True)
     if not isinstance(found, StoredSubmit):
         raise cms(304)
-    return pdu, found
+    return made, found
 
 
 # -- commands --------------------------------------------------------------------------------------
 
 
-def _cmgf(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _cmgf(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return ["+CMGF: (0,1)"]
     if op == "?":
-        return [f"+CMGF: {int(dongle.profile.text_mode)}"]
-    dongle.profile.text_mode = number(arg or "0", 0, 1, cms(302)) == 1
+        return [f"+CMGF: {int(channel.profile.text_mode)}"]
+    channel.profile.text_mode = number(arg or "0", 0, 1, cms(302)) == 1
     return []
 
 
-def _csms(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _csms(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return ["+CSMS: (0,1)"]
     if op == "?":
-        return [f"+CSMS: {dongle.profile.service},1,1,1"]
-    dongle.profile.service = number(arg, 0, 1, cms(302))
+        return [f"+CSMS: {channel.dongle.service},1,1,1"]
+    channel.dongle.service = number(arg, 0, 1, cms(302))
     return ["+CSMS: 1,1,1"]
 
 
-def _csca(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _csca(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return []
     if op == "?":
-        return [f'+CSCA: "{coded(dongle, dongle.sim.centre)}",145']
-    wanted = plain(dongle, arguments(arg)[0])
+        return [f'+CSCA: "{coded(channel, channel.dongle.sim.centre)}",145']
+    wanted = plain(channel, arguments(arg)[0])
     if not wanted.removeprefix("+").isdigit():
         raise cms(330)
-    dongle.sim.centre = wanted
+    channel.dongle.sim.centre = wanted
     return []
 
 
-def _cpms(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _cpms(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    dongle = channel.dongle
+    offered = dongle.personality.storages
     if op == "=?":
-        return ['+CPMS: ("SM","ME","SR"),("SM","ME"),("SM","ME")']
+        lists = (",".join(f'"{name}"' for name in names) for names in offered)
+        return ["+CPMS: " + ",".join(f"({names})" for names in lists)]
     if op == "?":
-        shown = (f'"{one.name}",{len(one.slots)},{one.size}' for one in _chosen(dongle))
+        shown = (f'"{one.name}",{one.used},{one.size}' for one in _chosen(channel))
         return [f"+CPMS: {','.join(shown)}"]
     wanted = [name.upper() for name in arguments(arg)]
-    if len(wanted) > 3 or any(name and name not in ("SM", "ME", "SR") for name in wanted):
+    if len(wanted) > 3:
         raise cms(302)
-    if "SR" in wanted[1:]:
-        raise cms(302)
+    for name, names in zip(wanted, offered, strict=False):
+        if name and name not in names:
+            raise cms(302)
     for place, name in enumerate(wanted):
         if name:
             dongle.memories[place] = name
     dongle.network.available(dongle.sim, now)
-    return [f"+CPMS: {','.join(f'{len(one.slots)},{one.size}' for one in _chosen(dongle))}"]
+    return [f"+CPMS: {','.join(f'{one.used},{one.size}' for one in _chosen(channel))}"]
 
 
-def _chosen(dongle: Dongle) -> list[Storage]:
-    return [dongle.storage(name) for name in dongle.memories]
+def _chosen(channel: Channel) -> list[Storage | Joined]:
+    return [channel.dongle.storage(name) for name in channel.dongle.memories]
 
 
-def _cnmi(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    chosen = dongle.profile.indications
+def _cnmi(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    dongle = channel.dongle
+    chosen, choices = dongle.indications, dongle.personality.choices
     if op == "=?":
-        return ["+CNMI: (0,1,2),(0,1,2),(0),(0,1,2),(0,1)"]
+        return [f"+CNMI: {dongle.personality.cnmi}"]
     if op == "?":
         return [f"+CNMI: {','.join(map(str, chosen))}"]
     values = arguments(arg)
-    highest = (2, 2, 0, 2, 1)
     if op != "=" or len(values) > 5:
         raise cms(302)
-    wanted = [
-        number(value, 0, most, cms(302)) if value else chosen[place]
-        for place, (value, most) in enumerate(zip(values, highest, strict=False))
-    ]
+    wanted = []
+    for place, value in enumerate(values):
+        one = number(value, 0, 9, cms(302)) if value else chosen[place]
+        if one not in choices[place]:
+            raise cms(302)
+        wanted.append(one)
     chosen[: len(wanted)] = wanted
+    if "^PORTSEL" not in dongle.personality.own:
+        dongle.urc_port = channel
     if chosen[0]:
         dongle.release(forget=chosen[4] == 1)
     dongle.network.available(dongle.sim, now)
     return []
 
 
-def _cnma(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _cnma(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return ["+CNMA: (0-2)"]
-    if dongle.profile.service == 0:
+    if channel.dongle.service == 0:
         raise cms(340)
     kind = number(arguments(arg)[0] if op == "=" else "0", 0, 2, cms(302))
-    dongle.acknowledge(kind < 2, now)
+    channel.dongle.acknowledge(kind < 2, now)
     return []
 
 
-def _csmp(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    chosen = dongle.profile.text_parameters
+def _csmp(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    chosen = channel.profile.text_parameters
     if op == "=?":
         return []
     if op == "?":
@@ -238,30 +297,30 @@ def _csmp(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
     return []
 
 
-def _csdh(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _csdh(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return ["+CSDH: (0,1)"]
     if op == "?":
-        return [f"+CSDH: {int(dongle.profile.show_headers)}"]
-    dongle.profile.show_headers = number(arg or "0", 0, 1, cms(302)) == 1
+        return [f"+CSDH: {int(channel.profile.show_headers)}"]
+    channel.profile.show_headers = number(arg or "0", 0, 1, cms(302)) == 1
     return []
 
 
-def _cscb(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _cscb(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     return ['+CSCB: 0,"",""'] if op == "?" else ["+CSCB: (0,1)"] if op == "=?" else []
 
 
-def _cmms(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _cmms(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return ["+CMMS: (0-2)"]
     if op == "?":
-        return [f"+CMMS: {dongle.profile.more_messages}"]
-    dongle.profile.more_messages = number(arg, 0, 2, cms(302))
+        return [f"+CMMS: {channel.profile.more_messages}"]
+    channel.profile.more_messages = number(arg, 0, 2, cms(302))
     return []
 
 
-def _cmgl(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    text_mode = dongle.profile.text_mode
+def _cmgl(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    text_mode = channel.profile.text_mode
     if op == "=?":
         names = ",".join(f'"{state}"' for state in _STATES)
         return [f"+CMGL: ({names})" if text_mode else "+CMGL: (0-4)"]
@@ -273,34 +332,34 @@ def _cmgl(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
     else:
         wanted = number(arg or "0", 0, 4, cms(304))
     lines = []
-    for index, slot in dongle.storage(dongle.memories[0]).listed():
+    for index, slot in channel.dongle.storage(channel.dongle.memories[0]).listed():
         if wanted not in (4, slot.stat):
             continue
         if text_mode:
-            head, body = _head(dongle, slot)
-            lines += [f'+CMGL: {index},"{_STATES[slot.stat]}",{head}', body]
+            head, body = _head(channel, slot, listed=True)
+            lines += [f'+CMGL: {index},"{_STATES[slot.stat]}",{head}', *([body] if body else [])]
         else:
             lines += [f"+CMGL: {index},{slot.stat},,{slot.length}", slot.pdu]
         slot.stat = 1 if slot.stat == 0 else slot.stat
     return lines
 
 
-def _stored(dongle: Dongle, arg: str) -> tuple[Storage, int, Slot]:
-    storage = dongle.storage(dongle.memories[0])
-    index = number(arg, 0, 9999, cms(321))
-    slot = storage.slots.get(index)
+def _stored(channel: Channel, place: int, index: str) -> Slot:
+    """What lies in a slot of the storage for reading (0) or sending (1)."""
+    storage = channel.dongle.storage(channel.dongle.memories[place])
+    slot = storage.get(number(index, 0, 9999, cms(321)))
     if slot is None:
         raise cms(321)
-    return storage, index, slot
+    return slot
 
 
-def _cmgr(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _cmgr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return []
-    _, _, slot = _stored(dongle, arguments(arg)[0])
-    if dongle.profile.text_mode:
-        head, body = _head(dongle, slot)
-        lines = [f'+CMGR: "{_STATES[slot.stat]}",{head}', body]
+    slot = _stored(channel, 0, arguments(arg)[0])
+    if channel.profile.text_mode:
+        head, body = _head(channel, slot, listed=False)
+        lines = [f'+CMGR: "{_STATES[slot.stat]}",{head}', *([body] if body else [])]
     else:
         lines = [f"+CMGR: {slot.stat},,{slot.length}", slot.pdu]
     slot.stat = 1 if slot.stat == 0 else slot.stat
@@ -315,10 +374,10 @@ _FLAGS: dict[int, tuple[int, ...]] = {
 }  # 3GPP TS 27.005 §3.5.4
 
 
-def _cmgd(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
-    storage = dongle.storage(dongle.memories[0])
+def _cmgd(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    storage = channel.dongle.storage(channel.dongle.memories[0])
     if op == "=?":
-        return [f"+CMGD: ({','.join(map(str, sorted(storage.slots)))}),(0-4)"]
+        return [f"+CMGD: ({','.join(str(index) for index, _ in storage.listed())}),(0-4)"]
     values = arguments(arg)
     if op != "=" or len(values) > 2:
         raise cms(302)
@@ -327,59 +386,58 @@ def _cmgd(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
     if flag == 0:
         if not storage.holds(index):
             raise cms(321)
-        storage.slots.pop(index, None)
+        storage.remove(index)
     else:
         for place, slot in storage.listed():
             if slot.stat in _FLAGS[flag]:
-                del storage.slots[place]
-    dongle.network.available(dongle.sim, now)
+                storage.remove(place)
+    channel.dongle.network.available(channel.dongle.sim, now)
     return []
 
 
-def _ready(dongle: Dongle) -> None:
-    if not dongle.unlocked:
-        raise cms(316 if dongle.sim.pin_left == 0 else 311)
+def _ready(channel: Channel) -> None:
+    if not channel.dongle.sim_ready:
+        raise cms(314)
+    if not channel.dongle.unlocked:
+        raise cms(316 if channel.dongle.sim.pin_left == 0 else 311)
 
 
 def _enter(send: bool) -> Handler:
     """AT+CMGS and AT+CMGW up to their prompt."""
     from_stat = {"": 2, **{name: place for place, name in enumerate(_STATES[:4])}}
 
-    def handler(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+    def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         if op == "=?":
             return []
-        _ready(dongle)
+        _ready(channel)
         values = arguments(arg)
-        if dongle.profile.text_mode:
+        if channel.profile.text_mode:
             if send and not values[0]:
                 raise cms(305)
             stat = from_stat.get(values[2].upper() if len(values) > 2 else "", 2)
-            dongle.ask(Prompt(send, address=plain(dongle, values[0]), stat=stat))
+            channel.ask(Prompt(send, address=plain(channel, values[0]), stat=stat), now)
         else:
             if op != "=":
                 raise cms(304)
             length = number(values[0], 1, _TPDU_LIMIT, cms(304))
             stat = number(values[1], 0, 3, cms(304)) if not send and len(values) > 1 and values[1] else 2
-            dongle.ask(Prompt(send, length=length, stat=stat))
+            channel.ask(Prompt(send, length=length, stat=stat), now)
         return None
 
     return handler
 
 
-def _cmss(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+def _cmss(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return []
-    _ready(dongle)
+    _ready(channel)
     values = arguments(arg)
-    storage = dongle.storage(dongle.memories[1])
-    slot = storage.slots.get(number(values[0], 0, 9999, cms(321)))
-    if slot is None:
-        raise cms(321)
+    slot = _stored(channel, 1, values[0])
     try:
         found = decode(slot.pdu, outgoing=True)
         if len(values) > 1 and values[1] and isinstance(found, StoredSubmit):
             again = encode_submit(
-                plain(dongle, values[1]),
+                plain(channel, values[1]),
                 found.text,
                 validity=found.validity,
                 report=found.report_requested,
@@ -391,15 +449,19 @@ def _cmss(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
     if not isinstance(found, StoredSubmit):
         raise cms(302)
     slot.stat = 3
-    dongle.send("+CMSS", found, now)
+    channel.dongle.send(channel, "+CMSS", found, now)
     return None
 
 
+def _accepted(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    return []
+
+
 def _with_sim(handler: Handler) -> Handler:
-    def guarded(dongle: Dongle, op: str, arg: str, now: datetime) -> Lines:
+    def guarded(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         if op != "=?":
-            _ready(dongle)
-        return handler(dongle, op, arg, now)
+            _ready(channel)
+        return handler(channel, op, arg, now)
 
     return guarded
 
@@ -413,6 +475,8 @@ COMMANDS: dict[str, Handler] = {
     "+CMGW": _enter(send=False),
     "+CMMS": _cmms,
     "+CMSS": _cmss,
+    "+CRES": _accepted,
+    "+CSAS": _accepted,
     "+CNMA": _cnma,
     "+CNMI": _cnmi,
     "+CPMS": _with_sim(_cpms),

@@ -14,8 +14,22 @@ from datetime import UTC, datetime, timedelta, timezone
 from random import Random
 
 from modem.pdu import Concat, StoredSubmit, encode_deliver, encode_status_report, join, split
+from modem.simulated.menus import Menu
+from modem.simulated.odd import as_flash
 from modem.simulated.sim import Sim
-from modem.simulated.traffic import NOW, Delivery, Entry, Kind, Person, Phone, Reply, Taken, Text, canonical
+from modem.simulated.traffic import (
+    NOW,
+    Delivery,
+    Entry,
+    Kind,
+    Person,
+    Phone,
+    Reply,
+    Taken,
+    Talker,
+    Text,
+    canonical,
+)
 
 WIB = timezone(timedelta(hours=7))  # western Indonesian time, which the centre stamps
 
@@ -64,6 +78,8 @@ class Network:
     """The network, its subscribers and its ledger; the same for the same seed and the same calls.
 
     Every public call takes `lock`, so threads may share it. `on_work` is called when something was planned for later.
+    `ussd`: what the network says to each code · `price`: rupiah that a part costs a SIM with credit · `operators`: others
+    that +COPS=? finds, with their codes.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -71,7 +87,9 @@ class Network:
         self.lock = threading.RLock()
         self.ledger: list[Entry] = []
         self.transit = NOW
-        self.ussd: dict[str, str] = {}
+        self.ussd: dict[str, str | Menu] = {}
+        self.price = 0
+        self.operators: dict[str, str] = {"TELKOMSEL": "51010", "INDOSAT": "51001"}
         self.on_work: Callable[[], None] | None = None
         self.on_entry: Callable[[Entry], None] | None = None
         self._now = BEGINNING
@@ -89,7 +107,7 @@ class Network:
         self._delivery_id = 0
         self._seen: set[int] = set()
         self._concat = 0
-        self._talking: dict[Phone, None] = {}
+        self._talking: dict[Talker, None] = {}
 
     # -- building it --------------------------------------------------------------------------------
 
@@ -167,15 +185,22 @@ class Network:
             self._tell()
             return self.due
 
-    def talking(self, phone: Phone) -> None:
-        """A stick has bytes to say; its `on_output` is called at the end of this step."""
-        self._talking[phone] = None
+    def talking(self, port: Talker) -> None:
+        """A port has bytes to say; its `on_output` is called at the end of this step."""
+        self._talking[port] = None
 
     def _tell(self) -> None:
         while self._talking:
-            phone, _ = self._talking.popitem()
-            if phone.on_output is not None:
-                phone.on_output()
+            port, _ = self._talking.popitem()
+            if port.on_output is not None:
+                port.on_output()
+
+    def dial(self, code: str, menu: Menu | None) -> Menu | None:
+        """What the network says to a USSD code, or to an answer to its menu; None where it knows neither."""
+        if menu is not None and code in menu.choices:
+            return menu.choices[code]
+        found = self.ussd.get(code)
+        return Menu(found) if isinstance(found, str) else found
 
     # -- from a SIM ---------------------------------------------------------------------------------
 
@@ -290,6 +315,7 @@ class Network:
         copies: int = 1,
         part_order: Sequence[int] | None = None,
         part_gap: timedelta = NOW,
+        flash: bool = False,
     ) -> list[int]:
         """Text one of the SIMs, as a person, a service or an advertiser; the delivery ids.
 
@@ -302,7 +328,9 @@ class Network:
             encode_deliver(sender, "", now)
             ids = []
             for _ in range(copies):
-                one = Delivery(self._next_delivery(), number, sender, text, None, part_order, part_gap)
+                one = Delivery(
+                    self._next_delivery(), number, sender, text, None, part_order, part_gap, flash=flash
+                )
                 ids.append(one.delivery_id)
                 self._later(one, now + after)
             self.step(now)
@@ -392,6 +420,8 @@ class Network:
                 )
                 for number, text in enumerate(texts, 1)
             ]
+        if one.flash:
+            pdus = [as_flash(pdu) for pdu in pdus]
         order = one.part_order or range(1, len(pdus) + 1)
         for place, number in enumerate(n for n in order if 1 <= n <= len(pdus)):
             item = _Waiting(pdus[number - 1], left, entry, expired=expired, expires=one.expires)

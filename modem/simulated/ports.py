@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 import serial
 
+from modem.simulated.channel import Channel
 from modem.simulated.dongle import Dongle
 from modem.simulated.network import Network
+from modem.simulated.personality import CONTROL
 
 
 def utc_now() -> datetime:
@@ -53,20 +55,21 @@ class Ticker:
 
 
 class _Line:
-    """The cable between one dongle and whoever has its port open."""
+    """The cable between one port of a dongle and whoever has it open."""
 
-    def __init__(self, dongle: Dongle, clock: Callable[[], datetime]) -> None:
-        self.dongle = dongle
+    def __init__(self, channel: Channel, clock: Callable[[], datetime]) -> None:
+        self.channel = channel
+        self.dongle = channel.dongle
         self.clock = clock
         self.readable = threading.Condition()
         self.buffer = bytearray()
         self.owner: object | None = None
-        dongle.on_output = self.pump
-        dongle.on_plug = self.plugged
+        channel.on_output = self.pump
+        channel.on_plug = self.plugged
 
     def pump(self) -> None:
-        """Take what the dongle said; lost where nobody has the port open, as on a tty."""
-        self.put(self.dongle.drain())
+        """Take what the port said; lost where nobody has the port open, as on a tty."""
+        self.put(self.channel.drain())
 
     def put(self, data: bytes) -> None:
         if not data:
@@ -89,17 +92,30 @@ _lines: dict[str, _Line] = {}
 
 
 def attach(name: str, dongle: Dongle, *, clock: Callable[[], datetime] = utc_now) -> None:
-    """Let `simulated://NAME` be this dongle. What is delayed happens only while a `Ticker` or somebody steps its network."""
+    """Let `simulated://NAME` be this dongle's control port, and `simulated://NAME.ROLE` its others.
+
+    What is delayed happens only while a `Ticker` or somebody steps its network.
+    """
     detach(name)
-    _lines[name] = _Line(dongle, clock)
+    for role, channel in dongle.channels.items():
+        _lines[port_name(name, role)] = _Line(channel, clock)
 
 
 def detach(name: str) -> None:
     """Take the name away; an open port of it is gone as if pulled out."""
-    line = _lines.pop(name, None)
-    if line is not None:
-        line.plugged(False)
-        line.dongle.on_output = line.dongle.on_plug = None
+    control = _lines.get(name)
+    if control is None:
+        return
+    for role in control.dongle.channels:
+        line = _lines.pop(port_name(name, role), None)
+        if line is not None:
+            line.plugged(False)
+            line.channel.on_output = line.channel.on_plug = None
+
+
+def port_name(name: str, role: str) -> str:
+    """How a port is called: the control port as its dongle, the others with their role behind it."""
+    return name if role == CONTROL else f"{name}.{role}"
 
 
 def lookup(name: str) -> Dongle | None:
@@ -174,7 +190,7 @@ class SimulatedPort(serial.SerialBase):
         line = self._mine()
         sent = bytes(data)
         with line.dongle.network.lock:
-            line.put(line.dongle.feed(sent, line.clock()))
+            line.put(line.channel.feed(sent, line.clock()))
         return len(sent)
 
     def cancel_read(self) -> None:

@@ -15,9 +15,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO
 
+from modem.simulated.channel import Channel
 from modem.simulated.dongle import Dongle
 from modem.simulated.network import Network
-from modem.simulated.ports import utc_now
+from modem.simulated.ports import port_name, utc_now
 from modem.simulated.traffic import Entry
 
 CONTROL, LEDGER = "control.sock", "ledger.ndjson"
@@ -38,19 +39,19 @@ class ControlError(Exception):
 
 
 class _Port:
-    """One dongle on a pty of its own."""
+    """One port of a dongle on a pty of its own."""
 
-    def __init__(self, folder: Path, name: str, dongle: Dongle, selector: selectors.BaseSelector) -> None:
-        self.dongle = dongle
+    def __init__(self, folder: Path, name: str, channel: Channel, selector: selectors.BaseSelector) -> None:
+        self.channel = channel
         self.link = folder / name
         self.selector = selector
         self.master = self.slave = -1
         self.pending = bytearray()
         self.taken_at: datetime | None = None
         self._writing = False
-        dongle.on_output = self.collect
-        dongle.on_plug = self.plugged
-        self.plugged(dongle.plugged)
+        channel.on_output = self.collect
+        channel.on_plug = self.plugged
+        self.plugged(channel.dongle.plugged)
 
     def plugged(self, there: bool) -> None:
         """Make the pty and its name, or let both vanish: readers get end of file or EIO, as when a stick is pulled out."""
@@ -76,18 +77,18 @@ class _Port:
             self.pending.clear()
 
     def close(self) -> None:
-        self.dongle.on_output = self.dongle.on_plug = None
+        self.channel.on_output = self.channel.on_plug = None
         self.plugged(False)
 
     def collect(self) -> None:
-        self.pending += self.dongle.drain()
+        self.pending += self.channel.drain()
 
     def receive(self, now: datetime) -> None:
         try:
             data = os.read(self.master, _CHUNK)
         except BlockingIOError:
             return
-        self.pending += self.dongle.feed(data, now)
+        self.pending += self.channel.feed(data, now)
 
     def send(self, now: datetime) -> None:
         """Write what the pty takes; the rest when it takes more."""
@@ -138,7 +139,11 @@ class _Stand:
         for entry in network.ledger:
             self.write(entry)
         network.on_entry = self.write
-        self.ports = [_Port(folder, name, dongle, self.selector) for name, dongle in dongles.items()]
+        self.ports = [
+            _Port(folder, port_name(name, role), channel, self.selector)
+            for name, dongle in dongles.items()
+            for role, channel in dongle.channels.items()
+        ]
 
     def write(self, entry: Entry) -> None:
         self.ledger.write(json.dumps(entry.as_json(), ensure_ascii=False) + "\n")

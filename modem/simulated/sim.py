@@ -34,6 +34,10 @@ class Storage:
     def full(self) -> bool:
         return len(self.slots) >= self.size
 
+    @property
+    def used(self) -> int:
+        return len(self.slots)
+
     def holds(self, index: int) -> bool:
         """True if the index exists, whether or not a message is there."""
         return self.first <= index < self.first + self.size
@@ -48,13 +52,79 @@ class Storage:
         self.slots[index] = Slot(pdu, stat)
         return index
 
+    def get(self, index: int) -> Slot | None:
+        return self.slots.get(index)
+
+    def remove(self, index: int) -> None:
+        """Free a slot, if it is not free already."""
+        self.slots.pop(index, None)
+
     def listed(self) -> list[tuple[int, Slot]]:
         return sorted(self.slots.items())
+
+    def begin_at(self, first: int) -> None:
+        """Count the slots from `first`, as the stick does that the SIM is in now."""
+        shift = first - self.first
+        if shift:
+            self.slots = {index + shift: slot for index, slot in self.slots.items()}
+            self.first = first
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The storage `MT`: the SIM's slots and behind them the stick's own (3GPP TS 27.005 §3.2.2)."""
+
+    sim: Storage
+    own: Storage
+    name: str = "MT"
+
+    @property
+    def size(self) -> int:
+        return self.sim.size + self.own.size
+
+    @property
+    def full(self) -> bool:
+        return self.sim.full and self.own.full
+
+    @property
+    def used(self) -> int:
+        return self.sim.used + self.own.used
+
+    def _behind(self, index: int) -> tuple[Storage, int]:
+        return (
+            (self.sim, index) if index < self.sim.first + self.sim.size else (self.own, index - self.sim.size)
+        )
+
+    def holds(self, index: int) -> bool:
+        storage, place = self._behind(index)
+        return storage.holds(place)
+
+    def put(self, pdu: str, stat: int) -> int | None:
+        index = self.sim.put(pdu, stat)
+        if index is None:
+            behind = self.own.put(pdu, stat)
+            index = None if behind is None else behind + self.sim.size
+        return index
+
+    def get(self, index: int) -> Slot | None:
+        storage, place = self._behind(index)
+        return storage.get(place)
+
+    def remove(self, index: int) -> None:
+        storage, place = self._behind(index)
+        storage.remove(place)
+
+    def listed(self) -> list[tuple[int, Slot]]:
+        return self.sim.listed() + [(index + self.sim.size, slot) for index, slot in self.own.listed()]
 
 
 @dataclass(slots=True)
 class Sim:
-    """One SIM: identity, PIN, storage, last message reference. `own_number` begins with `+`."""
+    """One SIM: identity, PIN, storage, last message reference. `own_number` begins with `+`.
+
+    credit: rupiah left, None where nobody counts · barred: facilities of +CLCK that are on, of `AO OI AI IR` (calls) and
+    `FD` (fixed dialling, 3GPP TS 27.007 §7.4) · phonebook: what +CPBR reads, number and name.
+    """
 
     iccid: str
     imsi: str
@@ -68,6 +138,10 @@ class Sim:
     pin_left: int = PIN_TRIES
     puk_left: int = PUK_TRIES
     reference: int = 0
+    credit: int | None = None
+    barred: set[str] = field(default_factory=set)
+    bar_password: str = "0000"
+    phonebook: dict[int, tuple[str, str]] = field(default_factory=dict)
     storage: Storage = field(init=False)
 
     def __post_init__(self) -> None:

@@ -63,7 +63,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One text on its way to a SIM, whole. `interfere` sees it when the centre is about to deliver it."""
+    """One text on its way to a SIM, whole. `interfere` sees it when the centre is about to deliver it; `flash`: in class 0."""
 
     delivery_id: int
     sim: str
@@ -73,6 +73,7 @@ class Delivery:
     part_order: Sequence[int] | None = None
     part_gap: timedelta = NOW
     expires: datetime | None = None
+    flash: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,14 @@ class Taken(Enum):
     PENDING = "pending"
 
 
-class Phone(Protocol):
-    """What the network needs of the stick that a SIM is in."""
+class Talker(Protocol):
+    """What the network needs of a port that has something to say."""
 
     on_output: Callable[[], None] | None
+
+
+class Phone(Protocol):
+    """What the network needs of the stick that a SIM is in."""
 
     @property
     def reachable(self) -> bool: ...

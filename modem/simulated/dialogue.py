@@ -1,0 +1,140 @@
+"""USSD and calls of the simulated dongle: +CUSD, RING and what answers it (3GPP TS 27.007 §7.15, §6)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from modem import ussd
+from modem.alphabet import is_gsm7
+from modem.simulated import messages
+from modem.simulated.grammar import Refused, arguments, cme, number
+from modem.simulated.menus import Menu
+
+if TYPE_CHECKING:
+    from modem.simulated.channel import Channel
+    from modem.simulated.dongle import Dongle
+
+Lines = list[str] | None
+
+USSD_WAIT = timedelta(milliseconds=500)  # an answer of the network comes after OK, about so long
+MENU_WAIT = timedelta(seconds=60)  # networks end a dialogue that nobody answers; how soon is theirs to say
+DONE, MORE, ENDED, UNSUPPORTED, TIMED_OUT = 0, 1, 2, 4, 5  # 3GPP TS 27.007 §7.15 <m>
+
+
+def cusd(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """AT+CUSD: dial a code, answer the open menu, or cancel it."""
+    dongle = channel.dongle
+    if op == "=?":
+        return ["+CUSD: (0-2)"]
+    if op == "?":
+        return ["+CUSD: 1"]
+    values = arguments(arg)
+    kind = number(values[0] or "0", 0, 2, cme(50))
+    if kind == 2:
+        dongle.menu = None
+        dongle.dialogue += 1
+        return []
+    if len(values) > 1 and values[1]:
+        if not dongle.registered:
+            raise cme(30)
+        code = _entered(channel, values[1])
+        dongle.plan(now + USSD_WAIT, lambda at: _answer(channel, code, at))
+    return []
+
+
+def push(dongle: Dongle, text: str, now: datetime, *, choices: dict[str, Menu] | None = None) -> None:
+    """Let the network say something by USSD that nobody asked for; with choices it waits for an answer."""
+    with dongle.network.lock:
+        if dongle.plugged and dongle.registered:
+            _say(dongle.urc_port, Menu(text, choices or {}), now)
+        dongle.network.step(now)
+
+
+def _answer(channel: Channel, code: str, now: datetime) -> None:
+    dongle = channel.dongle
+    found = dongle.network.dial(code, dongle.menu)
+    if found is None:
+        dongle.menu = None
+        channel.urc(f"+CUSD: {UNSUPPORTED}")
+    else:
+        _say(channel, found, now)
+
+
+def _say(channel: Channel, found: Menu, now: datetime) -> None:
+    dongle = channel.dongle
+    sim = dongle.sim
+    text = found.text.replace("{credit}", str(sim.credit or 0)).replace("{number}", sim.own_number)
+    dongle.menu = found if found.choices else None
+    dongle.dialogue += 1
+    mark = dongle.dialogue
+    shown, coding = _spelled(channel, text)
+    channel.urc(f'+CUSD: {MORE if found.choices else DONE},"{shown}",{coding}')
+
+    def time_out(at: datetime) -> None:
+        if dongle.dialogue == mark and dongle.menu is not None:
+            dongle.menu = None
+            channel.urc(f"+CUSD: {TIMED_OUT}")
+
+    if found.choices:
+        dongle.plan(now + MENU_WAIT, time_out)
+
+
+def _entered(channel: Channel, given: str) -> str:
+    """The code that the host meant. Raises Refused where this kind of stick takes it in another form."""
+    form = channel.dongle.personality.ussd
+    if form == ussd.TEXT:
+        return messages.plain(channel, given)
+    try:
+        octets = bytes.fromhex(given)
+    except ValueError:
+        if form == ussd.PACKED:
+            raise cme(50) from None
+        return given
+    if form == ussd.UCS2:
+        return given if given.isdecimal() else octets.decode("utf-16-be", "replace")
+    return ussd.decode(given, 15, form).rstrip("\r")
+
+
+def _spelled(channel: Channel, text: str) -> tuple[str, int]:
+    """The text as this kind of stick shows it, and its coding (3GPP TS 23.038 §5)."""
+    form = channel.dongle.personality.ussd
+    plain = is_gsm7(text)
+    if form == ussd.PACKED and plain:
+        return ussd.encode(text, ussd.PACKED), 15
+    if form == ussd.TEXT and plain:
+        return messages.coded(channel, text), 15
+    return ussd.encode(text, ussd.UCS2), 72
+
+
+def answer_call(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """ATA."""
+    dongle = channel.dongle
+    if not dongle.ringing:
+        channel.result("NO CARRIER")
+        return None
+    dongle.take_call()
+    return []
+
+
+def hang_up(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """ATH and AT+CHUP."""
+    if op != "=?":
+        channel.dongle.hang_up(now)
+    return []
+
+
+def dial(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """ATD: nobody ever answers."""
+    if channel.dongle.sim.barred & {"AO", "OI"}:
+        raise Refused
+    channel.result("NO CARRIER")
+    return None
+
+
+def call_list(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """AT+CLCC: the call that comes in."""
+    dongle = channel.dongle
+    if op or not dongle.ringing:
+        return []
+    return [f'+CLCC: 1,1,4,0,0,"{dongle.caller}",145']

@@ -1,0 +1,117 @@
+"""What may go wrong with a simulated dongle, by name: each fault has its occasion, fires there by count or by chance, and is counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modem.simulated.knobs import Knobs
+
+COMMAND = {
+    "answer_lost": "the command is done, its answer never comes",
+    "answer_late": "the command is done, its answer comes `late_by` later",
+    "answer_doubled": "the answer comes twice",
+    "error_bare": "ERROR in place of doing it",
+    "error_text": "an error in words, whatever +CMEE says",
+    "error_unsupported": "COMMAND NOT SUPPORT in place of doing it",
+    "busy_cme_14": "+CME ERROR: 14, SIM busy",
+    "busy_cms_314": "+CMS ERROR: 314, SIM busy",
+    "busy_515": "+CMS ERROR: 515, please wait",
+    "echo_on": "echo is on again",
+    "stuck": "nothing is answered for `back_after`",
+    "unplug_idle": "pulled out when a command comes, back after `back_after`",
+    "reset_idle": "the stick starts anew without leaving the bus, and answers the command then",
+    "network_lost": "not registered for `back_after`",
+    "ring": "somebody calls",
+}
+PROMPT = {
+    "prompt_lost": "no prompt, the text is waited for all the same",
+    "prompt_late": "the prompt comes `late_by` later",
+    "prompt_bare": "`>` without the space",
+    "prompt_error": "+CMS ERROR in place of the prompt",
+    "unplug_prompt": "pulled out while it waits for the text",
+    "reset_prompt": "starts anew while it waits for the text",
+}
+SUBMIT = {
+    "submit_error": "+CMS ERROR after Ctrl-Z, nothing sent",
+    "submit_error_cme": "+CME ERROR after Ctrl-Z, nothing sent",
+    "submit_error_text": "an error in words after Ctrl-Z, nothing sent",
+    "submit_error_bare": "ERROR after Ctrl-Z, nothing sent",
+    "submit_error_sent": "+CMS ERROR 332 after Ctrl-Z, although it was sent",
+    "silence_unsent": "nothing after Ctrl-Z, nothing sent",
+    "silence_sent": "nothing after Ctrl-Z, although it was sent",
+    "unplug_unsent": "pulled out after Ctrl-Z, before it was sent",
+    "unplug_sent": "pulled out after it was sent, before +CMGS",
+    "reset_sent": "starts anew after it was sent, before +CMGS",
+    "cmgs_late": "sent, and +CMGS comes `late_by` later",
+    "cmgs_lost": "sent, OK comes without +CMGS",
+    "cmgs_tight": "+CMGS:5, without the space",
+    "cmgs_stamped": "+CMGS: 5 with the centre's time stamp (3GPP TS 27.005 §3.5.1)",
+    "cmgs_doubled": "+CMGS comes twice",
+    "ok_lost": "+CMGS comes, no OK after it",
+}
+INBOUND = {
+    "cmti_lost": "stored, no indication",
+    "cmti_doubled": "two indications of one message",
+    "cmti_misplaced": "the indication names another storage",
+    "junk_stored": "a PDU that nobody can decode lies in another slot",
+    "stamp_zero": "the centre's time stamp is all zero",
+    "stamp_bad": "the centre's time stamp is no time",
+    "sender_empty": "the sender's address is empty",
+    "slot_moved": "an older message moves to another slot, and the new one takes its place",
+    "storage_filled": "the storage is full of old advertisements after it",
+}
+LINE = {
+    "noise": "bytes of line noise before what is said",
+    "noise_inside": "bytes of line noise within a line",
+    "chatter": "unasked lines between the lines of an answer",
+    "split": "what is said comes in pieces",
+}
+RARE = {
+    "sim_changed": "another SIM is in the stick, put in under power",
+}
+FAULTS: dict[str, str] = COMMAND | PROMPT | SUBMIT | INBOUND | LINE | RARE
+"""Every fault by name, with what happens. `chaos` sets all off by chance but those of RARE."""
+
+HIDING = frozenset(
+    (
+        "submit_error_sent",
+        "silence_unsent",
+        "silence_sent",
+        "unplug_unsent",
+        "unplug_sent",
+        "reset_sent",
+        "cmgs_late",
+        "cmgs_lost",
+        "ok_lost",
+    )
+)
+"""Faults after which nobody at the port can be sure whether the SMS went out."""
+
+
+class Dice:
+    """Decides whether a fault fires, and counts those that did. One generator, so that the same seed gives the same day."""
+
+    def __init__(self, knobs: Knobs, random: Random) -> None:
+        self.knobs = knobs
+        self.random = random
+        self.fired: Counter[str] = Counter()
+
+    def fires(self, name: str) -> bool:
+        """Whether this fault happens on this occasion: a count in `next` goes first, else the dice."""
+        knobs = self.knobs
+        left = knobs.next.get(name, 0)
+        if left:
+            knobs.next[name] = left - 1
+        else:
+            chance = knobs.chances.get(name, 0.0 if name in RARE else knobs.chaos)
+            if not chance or self.random.random() >= chance:
+                return False
+        self.fired[name] += 1
+        return True
+
+    def first(self, names: tuple[str, ...]) -> str:
+        """The first of these that fires, or an empty text."""
+        return next((name for name in names if self.fires(name)), "")

@@ -1,0 +1,121 @@
+"""PIN, PUK, facility locks and call barring of the simulated dongle (3GPP TS 27.007 §7.4, §7.5, §8.3)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from modem.simulated.grammar import Refused, arguments, cme, number
+
+if TYPE_CHECKING:
+    from modem.simulated.channel import Channel
+
+Lines = list[str] | None
+_BARRING = ("AO", "OI", "OX", "AI", "IR")
+
+
+def _state(channel: Channel) -> str:
+    dongle = channel.dongle
+    return "READY" if dongle.unlocked else "SIM PIN" if dongle.sim.pin_left else "SIM PUK"
+
+
+def cpin(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """AT+CPIN: what the SIM wants, and to give it that."""
+    dongle, sim = channel.dongle, channel.dongle.sim
+    if op == "=?":
+        return []
+    if not dongle.sim_ready:
+        if op == "?" and dongle.personality.generation == 2:
+            return ["+CPIN: NOT READY"]
+        raise cme(14)
+    if op != "=":
+        return [f"+CPIN: {_state(channel)}"]
+    if dongle.unlocked:
+        raise cme(3)
+    values = arguments(arg)
+    if sim.pin_left == 0:
+        if len(values) != 2:
+            raise cme(12)
+        good = sim.try_puk(values[0], values[1])
+    else:
+        good = sim.try_pin(values[0])
+    if not good:
+        raise cme(16)
+    dongle.unlocked = True
+    dongle.announce_registration(now)
+    return []
+
+
+def cpinr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """AT+CPINR: the tries left (3GPP TS 27.007 §8.65)."""
+    sim = channel.dongle.sim
+    if op == "=?":
+        return []
+    return [f"+CPINR: SIM PIN,{sim.pin_left},3", f"+CPINR: SIM PUK,{sim.puk_left},10"]
+
+
+def tries(channel: Channel, shape: str) -> Lines:
+    """The same as makers spell it."""
+    sim, state = channel.dongle.sim, _state(channel)
+    current = sim.puk_left if state == "SIM PUK" else sim.pin_left
+    shown = shape.format(state=state, current=current, pin=sim.pin_left, puk=sim.puk_left)
+    return [shown.replace(f"READY,{current},", "READY,", 1)]
+
+
+def clck(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """AT+CLCK: the PIN lock, fixed dialling and call barring."""
+    if op == "=?":
+        return ['+CLCK: ("SC","FD","AO","OI","OX","AI","IR")']
+    values = arguments(arg)
+    if op != "=" or len(values) < 2:
+        raise cme(50)
+    facility, mode = values[0].upper(), number(values[1], 0, 2, cme(50))
+    sim = channel.dongle.sim
+    if facility in (*_BARRING, "FD"):
+        if mode == 2:
+            return [f"+CLCK: {int(facility in sim.barred)}" + ("" if facility == "FD" else ",7")]
+        if len(values) < 3:
+            raise cme(50)
+        if facility != "FD" and values[2] != sim.bar_password:
+            raise cme(16)
+        (sim.barred.add if mode else sim.barred.discard)(facility)
+        return []
+    if facility == "PN":
+        if mode == 2:
+            return ["+CLCK: 0"]
+        raise cme(3)
+    if facility != "SC":
+        raise cme(4)
+    if mode == 2:
+        return [f"+CLCK: {int(sim.pin is not None)}"]
+    if len(values) < 3:
+        raise cme(50)
+    if sim.pin is None:
+        sim.pin = values[2]
+    elif not sim.try_pin(values[2]):
+        raise cme(16)
+    if mode == 0:
+        sim.pin = None
+    return []
+
+
+def cpwd(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """AT+CPWD: another PIN, or another password of call barring."""
+    sim = channel.dongle.sim
+    if op == "=?":
+        return ['+CPWD: ("SC",8),("AO",4),("AI",4)']
+    values = arguments(arg)
+    if op != "=" or len(values) != 3:
+        raise Refused
+    facility = values[0].upper()
+    if facility in _BARRING:
+        if values[1] != sim.bar_password:
+            raise cme(16)
+        sim.bar_password = values[2]
+        return []
+    if facility != "SC" or sim.pin is None:
+        raise cme(3)
+    if not sim.try_pin(values[1]):
+        raise cme(16)
+    sim.pin = values[2]
+    return []
