@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 from gsmmodem.pdu import decodeSmsPdu, encodeSmsSubmitPdu
@@ -219,7 +220,7 @@ def test_addresses(address: str, sender: str) -> None:
     assert deliver(f"0004{address}0000" + "62113221000000" + "00").sender == sender
 
 
-@pytest.mark.parametrize("name", ["B", "BPJS", "BPJSTKU", "BPJSTK24", "BPJSTKU-ID1", "Satu [1]"])
+@pytest.mark.parametrize("name", ["B", "abc", "BPJS", "BPJSTKU", "BPJSTK24", "BPJSTKU-ID1", "Satu [1]"])
 def test_names_as_senders(name: str) -> None:
     assert deliver(encode_deliver(name, "x", NOON)).sender == name
 
@@ -290,6 +291,14 @@ def test_type_of_number(address: str, options: dict[str, str], toa: str) -> None
     assert decode(part.pdu).address == "".join(char for char in address if char not in " -")  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("number_type", ["international", "network specific", ""])
+def test_a_number_without_a_plus_is_of_no_other_type(number_type: str) -> None:
+    with pytest.raises(PduError, match="without"):
+        submits("2757", "x", number_type=number_type)
+    (part,) = submits("+62877", "x", number_type=number_type)
+    assert part.address == "+62877"
+
+
 @pytest.mark.parametrize(
     ("wanted", "legal"),
     [
@@ -348,6 +357,26 @@ def test_how_many_parts(text: str, parts: int, one: bool) -> None:
     assert len(split(text)) == parts
     assert fits_one_part(text) is one
     assert join(submits("2757", text)) == text
+
+
+@given(texts, st.sampled_from([8, 16]))
+@example("x" * 151 + "€" * 200, 16)
+@example("я" + "😀" * 100, 8)
+@ENOUGH
+def test_no_character_is_cut_and_no_part_could_take_one_more(text: str, width: int) -> None:
+    parts = split(text, width=width)
+    assert "".join(parts) == text
+    narrow = set(text) <= set(GSM7) | set(map(chr, range(32, 127))) - {"`"}
+    room = 140 - (0 if len(parts) == 1 else 6 if width == 8 else 7)
+
+    def size(part: str) -> int:
+        if narrow:
+            return len(part) + sum(char in "\f^{}\\[~]|€" for char in part)
+        return len(part.encode("utf-16-be")) // 2
+
+    limit = room * 8 // 7 if narrow else room // 2
+    assert all(size(part) <= limit for part in parts)
+    assert all(size(part + following[0]) > limit for part, following in pairwise(parts))
 
 
 def test_too_long_a_text_is_refused() -> None:
