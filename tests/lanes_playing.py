@@ -21,7 +21,8 @@ from app.domain.errors import Unavailable
 from app.domain.services import Catalogue
 from app.domain.states import State, may_move
 from app.exchange.housekeeper import Housekeeper
-from app.exchange.lane import LaneSetup, LaneWorker
+from app.exchange.lane import LaneWorker
+from app.exchange.opening import Host, LaneSetup
 from app.faces.phone import PhoneDesk
 from app.runtime import RENEW
 from app.simulation import balance_of, official_services
@@ -60,6 +61,8 @@ class LaneLook:
     status_reports: bool = True
     cmgs_timeout: timedelta = timedelta(seconds=20)
     port: str = ""
+    iccid: str | None = None
+    host: Host | None = None
 
 
 @dataclass(slots=True)
@@ -115,7 +118,9 @@ class Stage:
             lanes.register(tx, specs, now)
 
         self.store.write(begin)
-        self.housekeeper = Housekeeper(self.store, lambda: self.seconds)
+        self.housekeeper = Housekeeper(
+            self.store, lambda: self.seconds, lambda lane: self.workers[lane].requested()
+        )
         self.workers = {spec.name: self.worker(spec, self.process_id) for spec in specs}
 
     def worker(self, spec: lanes.LaneSpec, process_id: str) -> LaneWorker:
@@ -129,8 +134,16 @@ class Stage:
         return LaneWorker(
             LaneSetup(
                 spec,
-                PortSettings(url=spec.port, pin=look.pin, cmgs_timeout=look.cmgs_timeout, wake_timeout=AWAKE),
+                PortSettings(
+                    url=spec.port,
+                    pin=look.pin,
+                    cmgs_timeout=look.cmgs_timeout,
+                    wake_timeout=AWAKE,
+                    boot_timeout=AWAKE,
+                ),
                 look.status_reports,
+                iccid=look.iccid,
+                host=look.host,
             ),
             store=self.store,
             catalogue=self.catalogue,

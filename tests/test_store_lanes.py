@@ -141,11 +141,11 @@ def test_what_is_seen_of_a_lane_beyond_its_state(store: Store, clock: HandClock)
     lane = open_lane(store, clock())
 
     def work(tx: Tx) -> None:
-        lanes.count_calls(tx, lane.name, 2)
-        lanes.count_calls(tx, lane.name, 1)
+        lanes.note_counts(tx, lane.name, {"SM": [9, 30]}, 2)
+        lanes.note_counts(tx, lane.name, {"SM": [3, 30]}, 1)
         for rung in ("session", "power", "session"):
             lanes.count_recovery(tx, lane.name, rung)
-        lanes.show(tx, lane.name, lane.fence, clock(), state="registered", storages={"SM": [3, 30]})
+        lanes.show(tx, lane.name, lane.fence, clock(), state="registered")
 
     store.write(work)
     (view,) = store.read(lanes.list_lanes)

@@ -1,69 +1,63 @@
-"""One lane: opens its modem, reads before it sends, sends at most one message a step, and never lies about it."""
+"""One lane: opens its modem, reads before it sends, sends at most one message a step, heals what hangs, and never lies about it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
 from app.domain.errors import GatewayError, Unavailable
 from app.domain.services import Catalogue
 from app.domain.states import LaneState
+from app.exchange import answering
+from app.exchange.health import Ladder, Rung
+from app.exchange.opening import AWAY, SILENT, LaneSetup, NotOpened, Opener
+from app.exchange.receiving import Receiver
 from app.exchange.reception import Desk, Place, Reception
 from app.exchange.sending import IDLE, Sender, lies_ahead
-from app.store import inbox, lanes, replies, requests
+from app.store import lanes, requests
 from app.store.engine import Store, Tx
-from modem import (
-    Identity,
-    Modem,
-    ModemError,
-    ModemLost,
-    PortSettings,
-    SimLocked,
-    Stored,
-)
+from modem import Modem, ModemError, ModemLost, PortSettings
 
-COUNTS_EVERY = timedelta(seconds=5)  # a lost +CMTI costs so long (design, section 4)
-WHOLE_EVERY = timedelta(minutes=5)  # a listing of everything: more often hangs weak firmware
 STATUS_EVERY = timedelta(seconds=30)  # signal and registration, while registered
 SEARCH_EVERY = timedelta(seconds=2)  # the same, while the network is searched
+VERIFY_EVERY = timedelta(minutes=1)  # the SIM, and whether the modem reset itself
 FIRST_RETRY = timedelta(seconds=1)  # back to work within 2 s after the stick returns (design, section 8)
 LONGEST_RETRY = timedelta(seconds=30)  # for a port where something answers wrongly
-DIRECT = "+"  # a storage name that begins so was delivered directly and lies in no slot
+LOOK_AGAIN = timedelta(milliseconds=500)  # for a port or stick that is away: a look costs next to nothing
+BOOTS = timedelta(minutes=1)  # a stick may be silent so long after its port appeared …
+BOOT_RETRY = timedelta(seconds=5)  # … and is tried at least so often meanwhile
+UNREGISTERED = timedelta(minutes=10)  # a network is seldom away for longer: then the modem may be what hangs
+CALM_AGAIN = timedelta(minutes=1)  # a session that lasted so long ends the growing pauses before the next
+TALKED = timedelta(minutes=1)  # a USSD dialogue that nobody goes on with is ended
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class LaneSetup:
-    """What a lane is made of: its row's values, its port, and whether status reports are asked for."""
-
-    spec: lanes.LaneSpec
-    port: PortSettings
-    status_reports: bool
-
-
 @dataclass(slots=True)
 class _Session:
-    """An open modem and what this lane knows of its inbox."""
+    """An open modem. full: storages that were full at the last look · talked_at: when a USSD dialogue was left open."""
 
     modem: Modem
     place: Place
     sender: Sender
-    foreign: bool
+    receiver: Receiver
+    url: str
+    usb_path: str | None
+    opened_at: datetime
+    verified_at: datetime
     state: LaneState = LaneState.INITIALIZING
-    counts_at: datetime | None = None
-    whole_at: datetime | None = None
     status_at: datetime | None = None
-    deadline: datetime | None = None
-    left: dict[str, int] = field(default_factory=dict)
+    full: frozenset[str] = frozenset()
+    talked_at: datetime | None = None
 
 
 class LaneWorker:
-    """Everything of one lane; `step` is called by one thread, `nudge` by any."""
+    """Everything of one lane; `step` is called by one thread, `nudge`, `wake` and `requested` by any."""
 
     def __init__(
         self,
@@ -82,7 +76,7 @@ class LaneWorker:
         self._store = store
         self._catalogue = catalogue
         self._process_id = process_id
-        self._open_modem = open_modem
+        self._opener = Opener(setup, store=store, process_id=process_id, open_modem=open_modem, clock=clock)
         self._may_send = may_send
         self._clock = clock
         self._desk = desk
@@ -90,12 +84,19 @@ class LaneWorker:
         self._session: _Session | None = None
         self._retry_at: datetime | None = None
         self._retry = FIRST_RETRY
+        self._lost_pause = FIRST_RETRY
+        self._there_since: datetime | None = None
         self._reason: str | None = None
-        self._removed: list[str] = []
+        self._told: set[str] = set()
+        self._ladder = Ladder()
+        self._restart_next = False
+        self._registered_at: datetime | None = None
         self._try_at: datetime | None = None
         self._hungry = threading.Event()
         self._bell = threading.Event()
         self._woken = threading.Event()
+        self._asked = threading.Event()
+        self._asked.set()
 
     # -- life -----------------------------------------------------------------------------------------------------
 
@@ -138,6 +139,11 @@ class LaneWorker:
         if session is not None:
             session.modem.interrupt()
 
+    def requested(self) -> None:
+        """Something was asked of this lane in `lane_requests`: look now."""
+        self._asked.set()
+        self.wake()
+
     @property
     def ready(self) -> tuple[bool, str]:
         """Can it send, and a sentence why not."""
@@ -151,6 +157,7 @@ class LaneWorker:
         self._hungry.clear()
         if session is not None:
             session.modem.close()
+            self._opener.let_go(session.url)
 
     # -- one round ------------------------------------------------------------------------------------------------
 
@@ -158,6 +165,7 @@ class LaneWorker:
         """One round: requests, what came in, deadlines, then at most one submission. When to be called next."""
         try:
             if self._session is None:
+                self._requests_while_down(now)
                 if self._retry_at is not None and lies_ahead(self._retry_at, now, LONGEST_RETRY):
                     return self._retry_at
                 if not self._open(now):
@@ -165,143 +173,202 @@ class LaneWorker:
             assert self._session is not None
             return self._round(self._session, now)
         except lanes.LaneLost:
-            self._closed(now, "another process took this lane", show=False)
+            self._closed(now, "lane_lost", self._why_lost(), show=False)
+        except ModemLost as error:
+            self._closed(now, error.code, error.detail)
         except ModemError as error:
-            self._closed(now, error.detail)
+            if self._asked_again(error, now):
+                return now + FIRST_RETRY
+            self._closed(now, error.code, error.detail)
         except Unavailable as error:
             log.error("the database cannot be written", lane=self.name, detail=error.detail)
             if self._session is not None:
-                self._session.whole_at = (
-                    None  # what was hinted or delivered and could not be kept is read again
-                )
+                self._session.receiver.look_again()
             return now + FIRST_RETRY
         return self._retry_at or now
 
-    def _closed(
-        self, now: datetime, reason: str, *, show: bool = True, state: LaneState = LaneState.OFFLINE
-    ) -> None:
+    def _why_lost(self) -> str:
+        def another(tx: Tx) -> bool:
+            return lanes.owned_by_another(tx, self.name, self._process_id, self._clock())
+
+        try:
+            if self._store.read(another):
+                return "another process of this gateway took this lane"
+        except GatewayError:
+            return "this lane's row was given to somebody else"
+        return (
+            "this process was held up for longer than its lease of 10 s lasts, so the lane was freed; it is opened again. "
+            "If that happens often, look at the load of this machine and at its disk"
+        )
+
+    def _asked_again(self, error: ModemError, now: datetime) -> bool:
+        """A modem that gave no answer, but is in step again, keeps its session once: it is asked again."""
+        session = self._session
+        if session is None or error.code != "no_answer" or self._ladder.trouble(now) is not Rung.AT:
+            return False
+        self._climbed(Rung.AT, error.detail)
+        session.status_at = None
+        session.receiver.look_again()  # a hint that was being followed is not lost
+        return True
+
+    def _closed(self, now: datetime, code: str, reason: str, *, show: bool = True) -> None:
+        """The session is over, or was never begun. One that ends soon and often is opened ever less often."""
         session = self._session
         self._drop()
-        self._retry_at = self._clock() + self._retry
-        self._retry = min(self._retry * 2, LONGEST_RETRY)
-        if reason != self._reason:
-            log.warning("lane is down", lane=self.name, reason=reason)
+        self._say("lane is down", reason)
         self._reason = reason
-        if session is not None:
-            # The port may be back within the second that a stick needs to start again.
-            self._retry_at, self._retry = self._clock() + FIRST_RETRY, FIRST_RETRY
-        if show and session is not None:
+        if code == "port_lost":
+            self._there_since = None
+            pause = LOOK_AGAIN  # the port may be back within the second that a stick needs to start again
+        else:
+            pause = self._lost_pause
+            self._lost_pause = min(pause * 2, LONGEST_RETRY)
+        self._retry_at, self._retry = self._clock() + pause, FIRST_RETRY
+        if session is None:
+            return
+        if code in SILENT:
+            rung = self._ladder.trouble(now, Rung.SESSION)
+            self._restart_next = self._restart_next or rung is Rung.MODEM
+            self._heal(rung, session.usb_path, reason)
+        if show:
             try:
-                self._show(session.place, now, state=state.value, reason=reason)
+                self._show(session.place, now, state=LaneState.OFFLINE.value, reason=self._with_tried(reason))
             except (lanes.LaneLost, GatewayError):
                 return
 
     def _open(self, now: datetime) -> bool:
-        """Open the port, then take the lane: who has the port owns the row. False: `_retry_at` says when again."""
-        settings = self._setup.port
-        pin = settings.pin
-        marked = pin is not None and self._store.write(lambda tx: lanes.offered_pin(tx, self.name, pin))
-        settings.may_offer_pin = marked
-        modem = self._open_modem(settings)
+        """Open the modem and begin a session. False: `_retry_at` says when again."""
         try:
-            identity = modem.open()
-            if pin is not None:
-                self._store.write(lambda tx: lanes.pin_was_right(tx, self.name))
-            status = modem.status()
-            now = self._clock()
-            fence = self._store.write(lambda tx: lanes.take(tx, self.name, self._process_id, now))
-            if fence is None:
-                modem.close()
-                self._unopened(now, "another process of this gateway holds this lane", grow=False)
+            opened = self._opener.open()
+        except NotOpened as why:
+            self._unopened(now, why)
+            return False
+        now = self._clock()
+        if self._restart_next:
+            self._restart_next = False
+            try:
+                over = self._restart(opened.modem, opened.usb_path, "it fell silent again and again")
+            except ModemError:
+                over = True
+            if over:
+                opened.modem.close()
+                self._opener.let_go(opened.url)
+                self._retry_at = now + FIRST_RETRY
                 return False
-            sim_id, changed = self._store.write(
-                lambda tx: self._connect(tx, fence, identity, status.operator, now)
-            )
-        except SimLocked as error:
-            modem.close()
-            if marked and not error.pin_was_offered:
-                self._store.write(lambda tx: lanes.pin_was_right(tx, self.name))
-            self._unopened(now, error.detail, state=LaneState.LOCKED)
-            return False
-        except ModemError as error:
-            modem.close()
-            if marked:  # it was not offered, or it was taken and something else failed
-                self._store.write(lambda tx: lanes.pin_was_right(tx, self.name))
-            self._unopened(now, error.detail, grow=error.code not in ("port_missing", "port_busy"))
-            return False
-        except BaseException:
-            modem.close()
-            raise
-        place = Place(self.name, fence, sim_id)
+        place = Place(self.name, opened.fence, opened.sim_id)
         sender = Sender(
             place,
-            modem,
+            opened.modem,
             store=self._store,
             catalogue=self._catalogue,
             may_send=self._may_send,
             clock=self._clock,
             status_reports=self._setup.status_reports,
+            number_type=self._setup.number_type,
             desk=self._desk,
         )
-        self._session = _Session(modem, place, sender, changed)
+        receiver = Receiver(
+            place, opened.modem, store=self._store, reception=self._reception, foreign=opened.foreign
+        )
+        self._session = _Session(
+            opened.modem, place, sender, receiver, opened.url, opened.usb_path, opened_at=now, verified_at=now
+        )
         self._retry_at, self._retry, self._reason = None, FIRST_RETRY, None
-        self._removed.clear()
-        self._unsure = self._try_at = None
-        log.info("lane is open", lane=self.name, model=identity.model)
+        self._there_since = self._there_since or now
+        self._try_at = None
+        self._say("lane is open", opened.identity.model or "no model said", warn=False)
         return True
 
-    def _unopened(
-        self, now: datetime, reason: str, *, grow: bool = True, state: LaneState = LaneState.OFFLINE
-    ) -> None:
-        self._retry_at = self._clock() + self._retry
-        if grow:
-            self._retry = min(self._retry * 2, LONGEST_RETRY)
+    def _unopened(self, now: datetime, why: NotOpened) -> None:
+        at = self._clock()
+        if why.code in AWAY:
+            self._retry_at, self._retry, self._there_since = at + LOOK_AGAIN, FIRST_RETRY, None
+        else:
+            self._there_since = self._there_since or now
+            boots = why.code in SILENT and lies_ahead(self._there_since + BOOTS, now, BOOTS)
+            self._retry_at = at + (min(self._retry, BOOT_RETRY) if boots else self._retry)
+            if why.code != "held_elsewhere":
+                self._retry = min(self._retry * 2, LONGEST_RETRY)
+        if why.code in SILENT:
+            rung = self._ladder.trouble(now)
+            # What does not open cannot be told to restart.
+            self._heal(self._ladder.instead() if rung is Rung.MODEM else rung, why.usb_path, why.detail)
+        reason = self._with_tried(why.detail) if why.code in SILENT else why.detail
         if reason == self._reason:
             return
         self._reason = reason
-        log.warning("lane cannot be opened", lane=self.name, reason=reason)
+        self._say("lane cannot be opened", why.detail)
 
         def show(tx: Tx) -> None:
             fence = lanes.take(tx, self.name, self._process_id, now)
             if fence is not None:
-                lanes.show(tx, self.name, fence, now, state=state.value, reason=reason)
+                lanes.show(tx, self.name, fence, now, state=why.state.value, reason=reason)
 
         self._store.write(show)
 
-    def _connect(
-        self, tx: Tx, fence: int, identity: Identity, operator: str | None, now: datetime
-    ) -> tuple[str, bool]:
-        # A stick that tells no ICCID is known by its IMSI, else by its port: worse, but never mixed with another.
-        iccid = identity.iccid or (
-            f"imsi {identity.imsi}" if identity.imsi else f"port {self._setup.port.url}"
-        )
-        return lanes.connect(
-            tx,
-            self.name,
-            fence,
-            now,
-            iccid=iccid,
-            imsi=identity.imsi,
-            own_number=identity.own_number,
-            operator=operator,
-            imei=identity.imei,
-            maker=identity.maker,
-            model=identity.model,
-            firmware=identity.firmware,
-        )
+    def _say(self, what: str, reason: str, *, warn: bool = True) -> None:
+        """Log it, once until the lane was well: a stick that flaps all night fills no disk."""
+        known = f"{what}: {reason}"
+        tell = log.debug if known in self._told else log.warning if warn else log.info
+        self._told.add(known)
+        tell(what, lane=self.name, reason=reason)
+
+    # -- healing --------------------------------------------------------------------------------------------------
+
+    def _heal(self, rung: Rung | None, usb_path: str | None, reason: str) -> bool:
+        """Note a gentle rung, or take the power away; whether anything was done. A restart needs an open modem: `_restart`."""
+        host = self._setup.host
+        if rung is None or rung is Rung.MODEM:
+            return False
+        if rung is Rung.POWER and not (host and usb_path and host.power_cycle(usb_path)):
+            return False
+        self._climbed(rung, reason)
+        return True
+
+    def _restart(self, modem: Modem, usb_path: str | None, reason: str) -> bool:
+        """Restart an open modem, or its USB port where a quirk forbids that. True: the session is over."""
+        if not modem.restart():
+            return self._heal(self._ladder.instead(), usb_path, reason)
+        self._climbed(Rung.MODEM, reason)
+        return True
+
+    def _watch_registration(self, session: _Session, now: datetime, registered: bool) -> None:
+        """Ten minutes without a network that was there: heal. A SIM that was never let in is not helped by that."""
+        if registered:
+            self._registered_at = now
+            self._ladder.well(now)
+            if now - session.opened_at >= CALM_AGAIN:
+                self._lost_pause = FIRST_RETRY
+                self._told.clear()
+        elif self._registered_at is not None and now - self._registered_at >= UNREGISTERED:
+            self._registered_at = now  # counted anew from here
+            reason = "no network for ten minutes, although there was one"
+            rung = self._ladder.trouble(now, Rung.SESSION)
+            if rung is Rung.MODEM:
+                over = self._restart(session.modem, session.usb_path, reason)
+            else:
+                over = self._heal(rung, session.usb_path, reason)
+            if over:
+                raise ModemLost("unregistered", reason)
+
+    def _climbed(self, rung: Rung, reason: str) -> None:
+        self._ladder.done(rung)
+        self._say(f"lane is being healed: {rung.value}", reason)
+        self._store.write(lambda tx: lanes.count_recovery(tx, self.name, rung.value))
+
+    def _with_tried(self, reason: str) -> str:
+        tried = self._ladder.tried
+        return f"{reason} (tried: {tried})" if tried else reason
 
     def _round(self, session: _Session, now: datetime) -> datetime:
         self._requests(session, now)
+        self._verify(session, now)
         self._status(session, now)
-        self._receive(session, now)
+        if session.receiver.step(now):
+            self._try_at = None
+        self._watch_storages(session)
         session.sender.settle_orphans(now)
-        if session.deadline is not None and session.whole_at is not None:
-            read_at = max(session.whole_at, session.counts_at or session.whole_at)
-            if session.deadline <= read_at:
-                self._reception.deadlines(session.place, read_at, now)
-                session.deadline = self._store.read(
-                    lambda tx: replies.next_deadline(tx, session.place.sim_id)
-                )
+        session.receiver.deadlines(now)
         if self._try_at is not None and self._try_at - now > IDLE:
             self._try_at = None  # the clock was set back
         if self._woken.is_set():
@@ -312,22 +379,97 @@ class LaneWorker:
             self._hungry.clear()
             if self._submit(session):
                 return self._clock()
-        due = [(session.counts_at or now) + COUNTS_EVERY, session.deadline, self._try_at]
+        due = [session.receiver.due(now), session.receiver.deadline, self._try_at]
         if session.state is not LaneState.REGISTERED:
             due.append(now + SEARCH_EVERY)
         return min(moment for moment in due if moment is not None)
 
+    # -- requests -------------------------------------------------------------------------------------------------
+
     def _requests(self, session: _Session, now: datetime) -> None:
-        if session.counts_at is not None and now - session.counts_at < COUNTS_EVERY:
+        """Take what was asked, and commit that before anything is done about it."""
+        if session.talked_at is not None and not lies_ahead(session.talked_at + TALKED, now, TALKED):
+            session.talked_at = None
+            session.modem.ussd_cancel()
+        if not self._asked.is_set():
             return
+        self._asked.clear()
         for request in self._store.read(lambda tx: requests.open_requests(tx, self.name)):
-            if request.kind == "restart":
-                self._store.write(lambda tx, r=request: requests.answer(tx, r.id, "done", {}))  # type: ignore[misc]
-                raise ModemLost("restart", f"restarted because {request.asked_by} asked for it")
-            detail = f"this lane knows no request {request.kind!r}"
-            self._store.write(
-                lambda tx, r=request, d=detail: requests.answer(tx, r.id, "refused", {"detail": d})  # type: ignore[misc]
-            )
+            if self._store.write(lambda tx, r=request: requests.take(tx, r.id)):  # type: ignore[misc]
+                self._serve(session, request, now)
+
+    def _serve(self, session: _Session, request: requests.Request, now: datetime) -> None:
+        if request.kind == "pause":
+            self._pause(request, now)
+            return
+        if request.kind == "restart":
+            self._restart_asked(session, request)
+            return
+        pin_given = self._setup.port.pin is not None
+        try:
+            said = answering.answer(session.modem, request, session.url, pin_given=pin_given)
+        except ModemError as error:
+            self._refuse(request, error.detail)
+            if isinstance(error, ModemLost):
+                raise
+            return
+        except Exception:
+            log.exception("a request failed", lane=self.name, kind=request.kind)
+            self._refuse(request, "a fault of the gateway: its log says which")
+            return
+        self._done(request, said)
+        if request.kind == "ussd":
+            session.talked_at = now if said["more"] else None
+
+    def _restart_asked(self, session: _Session, request: requests.Request) -> None:
+        whole = request.arguments.get("modem") is True
+        if whole and not session.modem.restart():
+            self._refuse(request, "this model must not be restarted by a command: plug it out and in again")
+            return
+        self._done(request, {"restarted": "modem" if whole else "session"})
+        raise ModemLost("restart", f"restarted because {request.asked_by} asked for it")
+
+    def _requests_while_down(self, now: datetime) -> None:
+        """Without a modem: restarting is opening at once, a pause is noted, and anything else refused with the reason."""
+        if not self._asked.is_set() or self._reason is None:
+            return
+        self._asked.clear()
+        for request in self._store.read(lambda tx: requests.open_requests(tx, self.name)):
+            if self._store.read(lambda tx: lanes.owned_by_another(tx, self.name, self._process_id, now)):
+                return
+            if not self._store.write(lambda tx, r=request: requests.take(tx, r.id)):  # type: ignore[misc]
+                continue
+            if request.kind == "pause":
+                self._pause(request, now)
+            elif request.kind == "restart":
+                self._retry_at = None
+                self._done(request, {"restarted": "session"})
+            else:
+                self._refuse(request, f"the lane is not open: {self._reason}")
+
+    def _pause(self, request: requests.Request, now: datetime) -> None:
+        paused = request.arguments.get("paused") is not False
+
+        def both(tx: Tx) -> None:
+            lanes.set_lane(tx, self.name, now=now, paused=paused)
+            requests.answer(tx, request.id, "done", {"paused": paused})
+
+        self._store.write(both)
+
+    def _done(self, request: requests.Request, said: Mapping[str, Any]) -> None:
+        self._store.write(lambda tx: requests.answer(tx, request.id, "done", said))
+
+    def _refuse(self, request: requests.Request, detail: str) -> None:
+        self._store.write(lambda tx: requests.answer(tx, request.id, "refused", {"detail": detail}))
+
+    # -- how it is ------------------------------------------------------------------------------------------------
+
+    def _verify(self, session: _Session, now: datetime) -> None:
+        """Once a minute: the same SIM, and the modem as it was set up?"""
+        if timedelta(0) <= now - session.verified_at < VERIFY_EVERY:
+            return
+        session.verified_at = now
+        session.modem.verify()
 
     def _status(self, session: _Session, now: datetime) -> None:
         every = STATUS_EVERY if session.state is LaneState.REGISTERED else SEARCH_EVERY
@@ -337,6 +479,8 @@ class LaneWorker:
         session.status_at = now
         state = LaneState.REGISTERED if status.can_send else LaneState.SEARCHING
         reason = None if status.can_send else f"the network says: {status.registration}"
+        if reason is None and session.full:
+            reason = f"the storage {', '.join(sorted(session.full))} is full and cannot be freed, so no SMS comes in: see the log"
         session.state = state
         self._show(
             session.place,
@@ -346,94 +490,18 @@ class LaneWorker:
             signal=status.signal,
             registration=status.registration,
         )
+        self._watch_registration(session, now, status.can_send)
+
+    def _watch_storages(self, session: _Session) -> None:
+        full = session.receiver.full
+        if full == session.full:
+            return
+        session.full, session.status_at = full, None
+        if full:
+            self._say("a storage is full", f"{', '.join(sorted(full))}: its messages cannot be removed")
 
     def _show(self, place: Place, now: datetime, **values: object) -> None:
         self._store.write(lambda tx: lanes.show(tx, place.lane, place.fence, now, **values))
-
-    # -- receiving ------------------------------------------------------------------------------------------------
-
-    def _receive(self, session: _Session, now: datetime) -> None:
-        """Read what hints or counts say, keep it, decide it, and only then remove it from the SIM."""
-        hints, found = session.modem.hinted(), list[Stored]()
-        whole = session.whole_at is None or not timedelta(0) <= now - session.whole_at < WHOLE_EVERY
-        whole = whole or ("", 0) in hints
-        counted = False
-        if not whole:
-            for storage, index in sorted(hints):
-                stored = session.modem.read(storage, index)
-                if stored is not None:
-                    found.append(stored)
-            if self._counts_due(session, now):
-                counted = True
-                for usage in session.modem.usage():
-                    if usage.used != session.left.get(usage.storage, 0) + sum(
-                        s.storage == usage.storage for s in found
-                    ):
-                        whole = True
-        if whole:
-            found = session.modem.inbox()
-        elif not found and not counted:
-            return
-        self._take_in(session, found, whole, whole or counted, now)
-
-    def _counts_due(self, session: _Session, now: datetime) -> bool:
-        """Every few seconds, and at a deadline, which ends nothing before the inbox was read after it."""
-        at = session.counts_at
-        if at is None or not timedelta(0) <= now - at < COUNTS_EVERY:
-            return True
-        return session.deadline is not None and at < session.deadline <= now
-
-    def _take_in(
-        self, session: _Session, found: Sequence[Stored], whole: bool, counted: bool, now: datetime
-    ) -> None:
-        place, removed = session.place, list(self._removed)
-        pairs = [(None if s.storage.startswith(DIRECT) else f"{s.storage}:{s.index}", s.pdu) for s in found]
-        foreign = session.foreign
-
-        def keep(tx: Tx) -> list[inbox.Kept]:
-            lanes.lock(tx, place.lane, place.fence)
-            kept = inbox.keep(tx, sim_id=place.sim_id, lane=place.lane, found=pairs, removed=removed, now=now)
-            if whole:
-                inbox.only_in(tx, place.sim_id, [slot for slot, _ in pairs if slot])
-            if counted:
-                lanes.inbox_read(tx, place.sim_id, now)
-            if foreign:
-                for n, (row, stored) in enumerate(zip(kept, found, strict=True)):
-                    if stored.storage == "ME" and inbox.is_undecided(tx, row.id):
-                        inbox.add_foreign(tx, row.id, sim_id=place.sim_id, lane=place.lane, now=now)
-                        kept[n] = replace(row, new=False)  # it is decided with this
-            return kept
-
-        kept = self._reception.take_in(place, keep, now)
-        self._removed = self._removed[len(removed) :]
-        if whole:
-            session.whole_at, session.foreign = (
-                now,
-                False,
-            )  # from here on, what comes into the stick is its own
-        if counted:
-            session.counts_at = now
-            session.deadline = self._store.read(lambda tx: replies.next_deadline(tx, place.sim_id))
-        if whole:
-            self._reception.decide_left(place, now)
-        if found:
-            self._try_at = None
-        if whole:
-            session.left = {}
-        for row, stored in zip(kept, found, strict=True):
-            try:
-                gone = session.modem.forget(stored)
-            except ModemLost:
-                raise
-            except ModemError as error:
-                # What is stored already may stay: it must not keep the lane from working.
-                session.left[stored.storage] = session.left.get(stored.storage, 0) + 1
-                log.warning("a stored message cannot be removed", lane=self.name, reason=error.detail)
-                continue
-            if gone:
-                self._removed.append(row.id)
-            elif row.slot is not None:
-                session.whole_at = None  # the slot holds something else by now: read everything again
 
     # -- sending --------------------------------------------------------------------------------------------------
 
@@ -445,6 +513,8 @@ class LaneWorker:
             self._try_at = sent.wait_until
             return False
         self._hungry.clear()
+        if sent.no_network:
+            session.status_at = None
         if sent.deadline is not None:
-            session.deadline = min(session.deadline or sent.deadline, sent.deadline)
+            session.receiver.expect(sent.deadline)
         return True

@@ -12,7 +12,8 @@ from app.domain.services import Catalogue
 from app.exchange.reception import Desk, Place, settle_report
 from app.store import inbox, lanes, phones, submissions
 from app.store.engine import Store, Tx
-from modem import MaybeSubmitted, Modem, ModemLost, NotSubmitted, PduError, encode_submit
+from modem import MaybeSubmitted, Modem, ModemLost, NotSubmitted, PduError, encode_submit, fits_one_part
+from modem.pdu import NumberType
 
 IDLE = timedelta(seconds=5)  # a question queued by another process is seen within this
 NO_LEASE = timedelta(seconds=1)  # until it is looked at again whether this process's lease has margin
@@ -24,10 +25,14 @@ PHONE_PRICE = 350  # rupiah, the same guess as in the services' files
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a step did: nothing until `wait_until`, or one message; `deadline` if its reply is waited for."""
+    """What a step did: nothing until `wait_until`, or one message; `deadline` if its reply is waited for.
+
+    no_network: it was refused for a reason that may be the network's, so how the modem is registered is to be asked.
+    """
 
     wait_until: datetime | None = None
     deadline: datetime | None = None
+    no_network: bool = False
 
 
 class Sender:
@@ -43,6 +48,7 @@ class Sender:
         may_send: Callable[[], bool],
         clock: Callable[[], datetime],
         status_reports: bool,
+        number_type: NumberType = "unknown",
         desk: Desk | None,
     ) -> None:
         self._place = place
@@ -52,8 +58,10 @@ class Sender:
         self._may_send = may_send
         self._clock = clock
         self._status_reports = status_reports
+        self._number_type: NumberType = number_type
+        self._no_network = False
         self._desk = desk
-        self._unsure: tuple[str, str] | None = None
+        self._unsure: tuple[str, str, tuple[int, ...]] | None = None
         self._unwritten: Callable[[Tx], None] | None = None
         self._phones_at: datetime | None = None
         self._phone_pause = PHONE_PAUSE
@@ -63,11 +71,11 @@ class Sender:
         references = self._modem.late_references()
         if not references or self._unsure is None:
             return
-        submission_id, question_id = self._unsure
+        submission_id, question_id, known = self._unsure
         self._unsure = None
         self._store.write(
             lambda tx: submissions.sent(
-                tx, submission_id, question_id, references, now=now, by=self._place.lane
+                tx, submission_id, question_id, [*known, *references], now=now, by=self._place.lane
             )
         )
 
@@ -89,6 +97,7 @@ class Sender:
     def step(self) -> Sent:
         """Claim and send one message, a phone's answer first; or say until when there is nothing."""
         now = self._clock()
+        self._no_network = False
         if not self._may_send():
             return Sent(wait_until=now + NO_LEASE)
         self._write_what_was_not()
@@ -100,8 +109,9 @@ class Sender:
             return Sent(wait_until=min(claimed or now + IDLE, now + IDLE))
         if isinstance(claimed, phones.DueAnswer):
             self._answer_phone(claimed, now)
-            return Sent()
-        return Sent(deadline=self._ask(claimed))
+            return Sent(no_network=self._no_network)
+        deadline = self._ask(claimed)
+        return Sent(deadline=deadline, no_network=self._no_network)
 
     def _write_what_was_not(self) -> None:
         """The database was away when the last message was claimed or ended: nothing is claimed before that is written."""
@@ -152,11 +162,11 @@ class Sender:
                     )
                 )
         except (MaybeSubmitted, ModemLost) as error:
-            now, why = self._clock(), error.code
-            self._unsure = (claimed.submission_id, claimed.question_id)
+            now, why, known = self._clock(), error.code, gone(error)
+            self._unsure = (claimed.submission_id, claimed.question_id, known)
             self._settle(
                 lambda tx: submissions.maybe_sent(
-                    tx, claimed.submission_id, claimed.question_id, now=now, by=by, why=why
+                    tx, claimed.submission_id, claimed.question_id, now=now, by=by, why=why, references=known
                 )
             )
         else:
@@ -207,6 +217,7 @@ class Sender:
             state = "refused"
         except (MaybeSubmitted, ModemLost) as error:
             state, code = "uncertain", error.code
+            references = ",".join(map(str, gone(error))) or None
             self._unsure = None  # a +CMGS that comes now is this one's
         at = self._clock()
         self._phones_at, self._phone_pause = None, PHONE_PAUSE
@@ -228,19 +239,33 @@ class Sender:
         self._unwritten = None
 
     def _put_on_air(self, address: str, body: str, validity: timedelta) -> list[int]:
+        reference = 0
+        if not fits_one_part(body):
+            sim_id = self._place.sim_id
+            reference = self._store.write(lambda tx: lanes.next_concat_reference(tx, sim_id))
         try:
             parts = encode_submit(
                 normalise_address(address) if not address.isdigit() else address,
                 body,
                 validity=validity,
                 report=self._status_reports,
-                concat_reference=0,
+                concat_reference=reference,
+                number_type=self._number_type,
             )
         except PduError as error:
             raise NotSubmitted(
                 "unsendable", f"This text cannot be sent as an SMS: {error}", blame="gateway"
             ) from error
-        return self._modem.submit(parts, self._may_send)
+        try:
+            return self._modem.submit(parts, self._may_send)
+        except (NotSubmitted, MaybeSubmitted) as error:
+            self._no_network = error.blame == "network"
+            raise
+
+
+def gone(error: MaybeSubmitted | ModemLost) -> tuple[int, ...]:
+    """The TP-MRs of the parts that surely went out before the doubt."""
+    return tuple(error.references) if isinstance(error, MaybeSubmitted) else ()
 
 
 def lies_ahead(moment: datetime | None, now: datetime, at_most: timedelta) -> bool:

@@ -297,9 +297,9 @@ def show(tx: Tx, lane: str, fence: int, now: datetime, **values: Any) -> None:
         add_event(tx, "lane.changed", now, lane=lane, data={"from": before, "to": state})
 
 
-def count_calls(tx: Tx, lane: str, count: int) -> None:
-    """Calls that came in and were hung up."""
-    tx.execute(update(t.lanes).where(_l.name == lane).values(calls=_l.calls + count))
+def note_counts(tx: Tx, lane: str, storages: Mapping[str, Sequence[int]], calls: int) -> None:
+    """How full each storage is, as [used, total], and how many calls came in and were hung up since the last time."""
+    tx.execute(update(t.lanes).where(_l.name == lane).values(storages=dict(storages), calls=_l.calls + calls))
 
 
 def count_recovery(tx: Tx, lane: str, rung: str) -> None:

@@ -247,13 +247,22 @@ def _not_sent(
     )  # fmt: skip
 
 
-def maybe_sent(tx: Tx, submission_id: str, question_id: str, *, now: datetime, by: str, why: str) -> None:
-    """Silence after Ctrl-Z, or a sender that died: the SMS may be on the air and is counted as paid."""
+def maybe_sent(
+    tx: Tx,
+    submission_id: str,
+    question_id: str,
+    *,
+    now: datetime,
+    by: str,
+    why: str,
+    references: Sequence[int] = (),
+) -> None:
+    """Silence after Ctrl-Z, or a sender that died: the SMS may be on the air and is counted as paid. `references`: of parts that went."""
     in_flight = _paid(tx, submission_id, question_id)
     tx.execute(
         update(t.submissions)
         .where(_s.id == submission_id, text("state = 'open'"))
-        .values(state="uncertain", error_code=why)
+        .values(state="uncertain", error_code=why, tp_references=",".join(map(str, references)) or None)
     )
     if in_flight:
         move(tx, question_id, {State.SUBMITTING}, State.UNCERTAIN, now=now, by=by, why=why)

@@ -1,0 +1,215 @@
+"""Opening a lane's modem: find its port, unlock its SIM, take the lane's row, enter who is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+from app.domain.states import LaneState
+from app.store import lanes
+from app.store.engine import Store
+from modem import Identity, Modem, ModemError, PortSettings, SimLocked, Status
+from modem.pdu import NumberType
+
+AWAY = frozenset(
+    {
+        "port_missing", "port_busy", "probing", "stick_missing", "stick_in_storage_mode", "stick_hilink", "stick_without_port",
+        "sim_missing",
+    }
+)  # fmt: skip
+"""There is nothing to open yet: looked for again soon, and nothing is done to it, for a stick must not be reset because it is away."""
+SILENT = frozenset({"not_a_modem", "out_of_step", "no_answer"})
+"""The port is there and gives no sensible answer: cause for the health ladder."""
+ICCID_DIGITS = 18  # without its check digit, which some sticks leave out (ITU-T E.118: 19 digits with it)
+
+
+class Host(Protocol):
+    """What a lane may ask of the host about its stick. `device` is a port as `PortSettings.url` has it."""
+
+    def in_use(self, device: str) -> None:
+        """A lane holds it: nobody else speaks to it."""
+        ...
+
+    def released(self, device: str) -> None: ...
+
+    def socket_of(self, device: str) -> str | None:
+        """The USB socket that it sits in, such as `1-1.2`; None where that is not known."""
+        ...
+
+    def power_cycle(self, usb_path: str) -> bool:
+        """Take the power of that socket away for a moment; False where the system does not let us."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSetup:
+    """What a lane is made of: its row's values, its port, whether status reports are asked for.
+
+    iccid: the only SIM it may work with · number_type: how numbers without + are announced · locate: the port's URL and USB
+    socket, for a lane without a fixed port (raises ModemError) · host: None where there is none to ask.
+    """
+
+    spec: lanes.LaneSpec
+    port: PortSettings
+    status_reports: bool
+    iccid: str | None = None
+    number_type: NumberType = "unknown"
+    locate: Callable[[], tuple[str, str | None]] | None = None
+    host: Host | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open modem that has its lane. `foreign`: it holds another SIM than last time."""
+
+    modem: Modem
+    identity: Identity
+    status: Status
+    url: str
+    usb_path: str | None
+    fence: int
+    sim_id: str
+    foreign: bool
+
+
+class NotOpened(Exception):
+    """Why not: a stable code, a sentence, the lane's state, and where the stick is, if that is known."""
+
+    def __init__(
+        self, code: str, detail: str, *, state: LaneState = LaneState.OFFLINE, usb_path: str | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.state = state
+        self.usb_path = usb_path
+
+
+class Opener:
+    """Opens one lane's modem, again and again."""
+
+    def __init__(
+        self,
+        setup: LaneSetup,
+        *,
+        store: Store,
+        process_id: str,
+        open_modem: Callable[[PortSettings], Modem],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._setup = setup
+        self._name = setup.spec.name
+        self._store = store
+        self._process_id = process_id
+        self._open_modem = open_modem
+        self._clock = clock
+
+    def open(self) -> Opened:
+        """Open the port, then take the lane: who has the port owns the row. Raises NotOpened, or what the store raises."""
+        url, usb_path = self._where()
+        host = self._setup.host
+        if host is not None:
+            host.in_use(url)
+        try:
+            return self._open(url, usb_path)
+        except BaseException:
+            self.let_go(url)
+            raise
+
+    def let_go(self, url: str) -> None:
+        """Its modem was closed."""
+        if self._setup.host is not None:
+            self._setup.host.released(url)
+
+    def _where(self) -> tuple[str, str | None]:
+        if self._setup.locate is None:
+            return self._setup.port.url, None
+        try:
+            return self._setup.locate()
+        except ModemError as error:
+            raise NotOpened(error.code, error.detail) from error
+
+    def _open(self, url: str, usb_path: str | None) -> Opened:
+        pin = self._setup.port.pin
+        marked = pin is not None and self._store.write(lambda tx: lanes.offered_pin(tx, self._name, pin))
+        modem = self._open_modem(replace(self._setup.port, url=url, may_offer_pin=marked))
+        try:
+            identity = modem.open()
+            if pin is not None:
+                self._store.write(lambda tx: lanes.pin_was_right(tx, self._name))
+            self._check_sim(identity)
+            status = modem.status()
+            usb_path = self._socket(url, usb_path)
+            fence, sim_id, foreign = self._take(identity, status, url, usb_path)
+        except ModemError as error:
+            modem.close()
+            locked = isinstance(error, SimLocked)
+            if marked and not (isinstance(error, SimLocked) and error.pin_was_offered):
+                # It was not offered, or it was taken and something else failed.
+                self._store.write(lambda tx: lanes.pin_was_right(tx, self._name))
+            state = LaneState.LOCKED if locked else LaneState.OFFLINE
+            raise NotOpened(
+                error.code, error.detail, state=state, usb_path=self._socket(url, usb_path)
+            ) from error
+        except BaseException:
+            modem.close()
+            raise
+        return Opened(modem, identity, status, url, usb_path, fence, sim_id, foreign)
+
+    def _socket(self, url: str, usb_path: str | None) -> str | None:
+        host = self._setup.host
+        return host.socket_of(url) if usb_path is None and host is not None else usb_path
+
+    def _check_sim(self, identity: Identity) -> None:
+        wanted = self._setup.iccid
+        if wanted is None or same_iccid(wanted, identity.iccid):
+            return
+        found = "does not tell its number" if identity.iccid is None else f"ends in {identity.iccid[-4:]}"
+        raise ModemError(
+            "other_sim",
+            f"this lane belongs to the SIM whose ICCID ends in {wanted.rstrip('Ff')[-4:]}, and the one in this modem {found}: "
+            "put the right SIM in, or correct iccid for this lane",
+            blame="sim",
+        )
+
+    def _take(
+        self, identity: Identity, status: Status, url: str, usb_path: str | None
+    ) -> tuple[int, str, bool]:
+        now = self._clock()
+        fence = self._store.write(lambda tx: lanes.take(tx, self._name, self._process_id, now))
+        if fence is None:
+            raise ModemError("held_elsewhere", "another process of this gateway holds this lane")
+        # A stick that tells no ICCID is known by its IMSI, else by its place: worse, but never mixed with another.
+        place = usb_path if self._setup.locate is not None and usb_path else self._setup.port.url
+        iccid = identity.iccid or (f"imsi {identity.imsi}" if identity.imsi else f"port {place}")
+        sim_id, foreign = self._store.write(
+            lambda tx: lanes.connect(
+                tx,
+                self._name,
+                fence,
+                now,
+                iccid=iccid,
+                imsi=identity.imsi,
+                own_number=identity.own_number,
+                operator=status.operator,
+                imei=identity.imei,
+                maker=identity.maker,
+                model=identity.model,
+                firmware=identity.firmware,
+                port=url,
+                usb_path=usb_path,
+            )
+        )
+        return fence, sim_id, foreign
+
+
+def same_iccid(one: str, other: str | None) -> bool:
+    """Whether two readings name one SIM: with or without filler and check digit (ITU-T E.118, ETSI TS 102 221 §13.2)."""
+    if other is None:
+        return False
+    one, other = (text.strip().upper().rstrip("F") for text in (one, other))
+    return one == other or (
+        min(len(one), len(other)) >= ICCID_DIGITS and (one.startswith(other) or other.startswith(one))
+    )
