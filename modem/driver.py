@@ -28,6 +28,7 @@ from modem.session import BUSY_PAUSES, Session, Silence
 from modem.transport import CTRL_Z, PortDied
 
 _BAR_SECONDS = 30.0  # the network is asked; sticks report a time-out of their own before
+_SECOND_VERDICT_SECONDS = 3.0  # two verdicts of one modem that are both due come close together
 _REGISTRATIONS_BEST_FIRST = ("home", "roaming", "searching", "denied", "idle", "unknown")
 _RINGING = ("RING", "+CRING:")
 
@@ -137,7 +138,7 @@ class SerialModem:
         status = Status(best, at.signal(query("AT+CSQ")), at.operator(query("AT+COPS?")))
         if status.can_send and not self._barred:
             self._barred = True
-            # "0000" is the network's first password for barring (3GPP TS 22.030 Annex C knows no other).
+            # "0000" is what Indonesian operators set the barring password to at first.
             self._session.attempt('AT+CLCK="AI",1,"0000"', _BAR_SECONDS)
         return status
 
@@ -165,9 +166,9 @@ class SerialModem:
     def submit(self, parts: Sequence[Submit], go: Callable[[], bool]) -> list[int]:
         """See `modem.port.Modem`.
 
-        A verdict that was given up may still come, and then be taken for the next one's. After such a doubt the next submit first listens
-        for it, and believes a +CMGS only if its reference, or a second verdict behind it, tells that it is its own; an error is
-        then a doubt too, for it may be the other one's.
+        A verdict that was given up may still come, and then be taken for the next one's. After such a doubt, and unless it came meanwhile, the next
+        submit believes a +CMGS only if its reference, or a second verdict behind it, or none for a while, tells that it is its own; an error,
+        or the reference that the other one would have, is a doubt too.
         """
         references: list[int] = []
         with self._session._txLock:
@@ -284,19 +285,11 @@ class SerialModem:
         return said
 
     def _owes_a_verdict(self) -> bool:
-        """True if a submit before this one was given up and its verdict, waited for a little, has not come."""
-        session = self._session
-        if self._owed is None:
-            return False
-        with session.changed:
-            session.changed.wait_for(
-                lambda: session.late_verdicts != self._owed or session.death is not None,
-                self._settings.drain_timeout.total_seconds(),
-            )
-            owes = session.late_verdicts == self._owed
-        if not owes:
-            self._owed = None
-        return owes
+        """True if a submit before this one was given up and its verdict has not come since."""
+        with self._session.changed:
+            if self._owed != self._session.late_verdicts:
+                self._owed = None
+        return self._owed is not None
 
     def _its_own(self, said: int | NotSubmitted) -> int:
         """The reference of this submit, where `said` may be the verdict that an earlier one had been owed."""
@@ -309,7 +302,7 @@ class SerialModem:
             known = len(session.late_references)
             session.changed.wait_for(
                 lambda: session.late_verdicts != heard or session.death is not None,
-                self._settings.drain_timeout.total_seconds(),
+                min(self._settings.drain_timeout.total_seconds(), _SECOND_VERDICT_SECONDS),
             )
             second = session.late_references[known:]
             if second:

@@ -246,7 +246,7 @@ class Transport(SerialComms):  # type: ignore[misc]
         if self._header is not None and self._belongs_to_header(event):
             return
         unasked = at.is_urc(event, self._urcs)
-        self.understood = self.understood or unasked or at.is_final(event) or event == "AT"
+        self.understood = self.understood or unasked or at.is_final(event)
         if event.startswith(at.DIRECT):
             self._header = event
         elif unasked and not (pending and pending.asks_for(event)):
