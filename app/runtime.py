@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
@@ -23,19 +25,25 @@ from app.domain.lint import lint
 from app.domain.services import Catalogue
 from app.exchange.batches import BatchWorker
 from app.exchange.housekeeper import Housekeeper
-from app.exchange.lane import LaneSetup, LaneWorker
+from app.exchange.lane import LaneWorker
+from app.exchange.opening import LaneSetup
 from app.faces.http.application import create_app
 from app.faces.phone import PhoneDesk
 from app.settings import LaneSettings, ServiceOverride, Settings
 from app.simulation import World, build_world
 from app.store import lanes, submissions
 from app.store.engine import Served, Store, Tx, database_path, new_id, open_store
-from modem import PortSettings, SerialModem
+from modem import Identity, PortSettings, SerialModem
+from modem.discovery import Finder, power_cycle
 from modem.simulated import Ticker, attach, detach
+from modem.sticks import sticks
 
 RENEW = timedelta(seconds=2)  # a lease of 10 s is renewed every 2 s (design, section 4.2)
 MARGIN = timedelta(seconds=3)  # of the lease must be left before a byte goes out
 UNWRITTEN = "the database could not be written for some seconds, so nothing is sent: see the log"
+PROBE = timedelta(
+    seconds=2
+)  # for a port to answer when it is asked which SIM it has: one that is ready needs 0.1 s
 STOP_SECONDS = 10.0  # for the threads to end; a +CMGS under way is left to the journal
 SHORT = ServiceOverride(
     timeout=timedelta(seconds=20), late=timedelta(seconds=60), settle=timedelta(seconds=2)
@@ -77,6 +85,73 @@ def simulated_settings(settings: Settings, count: int) -> Settings:
 
 class _Worker(Protocol):
     def step(self, now: datetime) -> datetime: ...
+
+
+class TraceFile:
+    """Every line of the exchange with the modems, identifiers replaced, one a line with its time and lane."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise GatewayError(
+                "unreachable", f"{path} cannot be written: {error.strerror}. Name another file with --trace."
+            ) from None
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
+        self._lock = threading.Lock()
+
+    def of(self, lane: str) -> Callable[[str, str], None]:
+        """What writes the lines of one lane."""
+
+        def write(direction: str, line: str) -> None:
+            moment = utc_now().isoformat(timespec="milliseconds")
+            with self._lock, suppress(ValueError, OSError):  # closed, or a full disk: the exchange goes on
+                self._file.write(f"{moment} {lane} {direction} {line}\n")
+
+        return write
+
+    def close(self) -> None:
+        with self._lock:
+            self._file.close()
+
+
+class _UsbHost:
+    """The host's USB sockets, as a lane asks of them. A `fixed` port is its lane's for good, also while that has it not open."""
+
+    def __init__(self, finder: Finder, fixed: Sequence[str]) -> None:
+        self._finder = finder
+        self._fixed = frozenset(fixed)
+        for device in fixed:
+            finder.in_use(device)
+
+    def in_use(self, device: str) -> None:
+        if device not in self._fixed:
+            self._finder.in_use(device)
+
+    def released(self, device: str) -> None:
+        if device not in self._fixed:
+            self._finder.released(device)
+
+    def socket_of(self, device: str) -> str | None:
+        real = os.path.realpath(device)
+        return next(
+            (stick.usb_path for stick in sticks() for port in stick.ports if os.path.realpath(port.device) == real),
+            None,
+        )  # fmt: skip
+
+    def power_cycle(self, usb_path: str) -> bool:
+        return power_cycle(usb_path)
+
+
+def identify(url: str) -> Identity:
+    """Who answers on a port, asked without any PIN. Raises ModemError."""
+    modem = SerialModem(
+        PortSettings(url, may_offer_pin=False, answer_timeout=PROBE, wake_timeout=PROBE, boot_timeout=PROBE)
+    )
+    try:
+        return modem.open()
+    finally:
+        modem.close()
 
 
 class Lease:
@@ -134,6 +209,7 @@ class Runtime:
         settings: Settings,
         *,
         world: World | None = None,
+        trace: Path | None = None,
         observe: Callable[[str], None] | None = None,
         observe_modem: Callable[[str, str], None] | None = None,
     ) -> None:
@@ -141,7 +217,10 @@ class Runtime:
         self.catalogue = load_catalogue(settings)
         if problems := lint(self.catalogue):
             raise SettingsError("The services do not fit together: " + "; ".join(map(str, problems)))
-        self._setups = [_setup(lane) for lane in settings.lanes]
+        self._trace = None if trace is None else TraceFile(trace)
+        self.finder = Finder(identify, listed=settings.ports, clock=time.monotonic)
+        host = _UsbHost(self.finder, [lane.port for lane in settings.lanes if lane.port != "auto"])
+        self._setups = [lane_setup(lane, self.finder, host, self._trace) for lane in settings.lanes]
         self._world = world
         self._simulation: _Simulation | None = None
         path = database_path(settings.database)
@@ -172,7 +251,8 @@ class Runtime:
             )
             for setup in self._setups
         ]
-        self._housekeeper = Housekeeper(self.store, time.monotonic)
+        self._by_name = {worker.name: worker for worker in self.workers}
+        self._housekeeper = Housekeeper(self.store, time.monotonic, self._requested)
         self._batches = BatchWorker(self.store, self.catalogue)
         self._stop = threading.Event()
         self._chores = threading.Event()
@@ -234,7 +314,14 @@ class Runtime:
             bell.clear()
             bell.wait(max(0.0, (due - utc_now()).total_seconds()))
 
+    def _requested(self, lane: str) -> None:
+        """Something is asked of it; the lane may also be another process's."""
+        if (worker := self._by_name.get(lane)) is not None:
+            worker.requested()
+
     def _committed(self, done: Sequence[Tx]) -> None:
+        for lane in {lane for tx in done for lane in tx.asked}:
+            self._requested(lane)
         if any(tx.queued or tx.phone_due for tx in done):
             for worker in self.workers:
                 worker.nudge()
@@ -267,18 +354,35 @@ class Runtime:
             self._simulation.close()
         if self._served is not None:
             self._served.release()
+        if self._trace is not None:
+            self._trace.close()
 
 
-def _setup(lane: LaneSettings) -> LaneSetup:
-    if lane.port == "auto":
-        raise SettingsError(
-            f'Lane {lane.name} has port = "auto", and this version does not look for sticks yet: name its control '
-            "port, for example /dev/ttyUSB2 or a link under /dev/serial/by-id."
-        )
+def lane_setup(
+    lane: LaneSettings, finder: Finder, host: _UsbHost, trace: TraceFile | None = None
+) -> LaneSetup:
+    """What the settings say of a lane, for its worker."""
+    simulated = lane.port.startswith("simulated:")
     return LaneSetup(
         lanes.LaneSpec(lane.name, lane.port, lane.pace, lane.per_hour, lane.per_day),
-        PortSettings(url=lane.port, baud=lane.baud, pin=lane.read_pin()),
+        PortSettings(
+            url=lane.port,
+            baud=lane.baud,
+            pin=lane.read_pin(),
+            flow_control=lane.flow_control,
+            network_mode=lane.network_mode,
+            sms_over=lane.sms_over,
+            bar_calls=lane.bar_calls,
+            trace=None if trace is None else trace.of(lane.name),
+            urcs=lane.urcs,
+            boot_timeout=lane.boot_timeout,
+            cmgs_timeout=lane.cmgs_timeout,
+        ),
         lane.status_reports,
+        iccid=lane.iccid,
+        number_type=lane.number_type,
+        locate=partial(finder.port_for, iccid=lane.iccid, usb=lane.usb) if lane.port == "auto" else None,
+        host=None if simulated else host,
     )
 
 
@@ -287,13 +391,14 @@ def late_after(catalogue: Catalogue) -> timedelta:
     return max(service.timing.timeout for service in catalogue) + timedelta(seconds=2)
 
 
-def build(settings: Settings, simulated: int = 0) -> Runtime:
-    """A runtime on these settings, with `simulated` dongles more."""
+def build(settings: Settings, simulated: int = 0, trace: Path | None = None) -> Runtime:
+    """A runtime on these settings, with `simulated` dongles more; `trace` is a file for the exchange with the modems."""
     if not simulated:
-        return Runtime(settings)
+        return Runtime(settings, trace=trace)
     settings = simulated_settings(settings, simulated)
     late = late_after(load_catalogue(settings))
-    return Runtime(settings, world=build_world(simulated, late=late, reply_after=timedelta(seconds=1)))
+    world = build_world(simulated, late=late, reply_after=timedelta(seconds=1))
+    return Runtime(settings, world=world, trace=trace)
 
 
 class _Server(uvicorn.Server):
@@ -354,13 +459,17 @@ def set_up_logs(settings: Settings) -> None:
 
 
 def serve(
-    settings: Settings, *, simulated: int = 0, started: Callable[[Runtime, str], None] | None = None
+    settings: Settings,
+    *,
+    simulated: int = 0,
+    trace: Path | None = None,
+    started: Callable[[Runtime, str], None] | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT. `started` is called once everything runs, with the URL it is served at."""
     set_up_logs(settings)
     listener = listen_on(settings)
     try:
-        runtime = build(settings, simulated)
+        runtime = build(settings, simulated, trace)
     except BaseException:
         listener.close()
         raise

@@ -22,6 +22,7 @@ LANE = '[[lanes]]\nname = "xl-1"\nport = "/dev/ttyUSB2"\n'
 WHOLE = """\
 database = "sqlite:///data/bpjs.db"
 services = "mine"
+ports = ["/dev/ttyUSB7"]
 [server]
 host = "0.0.0.0"
 port = 8080
@@ -115,6 +116,7 @@ def test_every_key_of_the_file_arrives_and_paths_are_relative_to_it(
         60,
         200,
     )
+    assert found.ports == ("/dev/ttyUSB7",)
     assert (second.flow_control, second.bar_calls, second.urcs) == (True, True, ("^XYZ:", "+ABC:"))
     assert (second.network_mode, second.sms_over, second.number_type) == ("2g", "cs_first", "national")
     assert (second.cmgs_timeout, second.boot_timeout) == (timedelta(minutes=3), timedelta(seconds=30))

@@ -150,9 +150,9 @@ class Opener:
                 # It was not offered, or it was taken and something else failed.
                 self._store.write(lambda tx: lanes.pin_was_right(tx, self._name))
             state = LaneState.LOCKED if locked else LaneState.OFFLINE
-            raise NotOpened(
-                error.code, error.detail, state=state, usb_path=self._socket(url, usb_path)
-            ) from error
+            if error.code not in AWAY:
+                usb_path = self._socket(url, usb_path)
+            raise NotOpened(error.code, error.detail, state=state, usb_path=usb_path) from error
         except BaseException:
             modem.close()
             raise

@@ -22,6 +22,8 @@ from app.settings.sections import PREFIX, LaneSettings, ServiceOverride, Setting
 CONFIG_VARIABLE = "BPJS_SMS_CONFIG"
 SEARCHED = (Path("bpjs-sms.toml"), Path("/etc/bpjs-sms/bpjs-sms.toml"))
 MASKED = "********"
+_PLAIN_LISTS = ("ports",)
+"""Lists of texts at the top; in the environment they are JSON."""
 _BY_FILE = ("database", "lanes")
 """May hold secrets and have no key for a file of their own, so `BPJS_SMS_…_FILE` names one."""
 
@@ -80,14 +82,15 @@ def masked(settings: Settings) -> dict[str, Any]:
 def merged(settings: Settings) -> str:
     """The settings as TOML text that `load_settings` reads, but that secrets are masked."""
     values = masked(settings)
-    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if isinstance(value, str)]
+    plain = {key: value for key, value in values.items() if isinstance(value, str) or key in _PLAIN_LISTS}
+    lines = [f"{key} = {_toml(value)}" for key, value in plain.items()]
     for key, value in values.items():
         if key == "service":
             for name, override in value.items():
                 lines += _table(f"[service.{_toml_key(name)}]", override)
         elif isinstance(value, dict):
             lines += _table(f"[{key}]", value)
-        elif isinstance(value, list):
+        elif isinstance(value, list) and key not in plain:
             for item in value:
                 lines += _table(f"[[{key}]]", item)
     return "\n".join(lines) + "\n"
@@ -169,7 +172,10 @@ def _known(path: tuple[str, ...]) -> tuple[Literal["", "value", "section"], str]
         if part == "service" and len(way) == 1 and len(path) > 1:
             way.append(path[1])
             return _known_override(path, way)
-    return "section" if here is not None or path == ("lanes",) else "value", ""
+    return "section" if here is not None or path in (
+        ("lanes",),
+        *((name,) for name in _PLAIN_LISTS),
+    ) else "value", ""
 
 
 def _known_override(path: tuple[str, ...], way: list[str]) -> tuple[Literal["", "value", "section"], str]:

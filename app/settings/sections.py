@@ -212,7 +212,10 @@ class Log(_Section):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Built by `load_settings`; by itself it holds the defaults and reads nothing."""
+    """Everything that can be set. Built by `load_settings`; by itself it holds the defaults and reads nothing.
+
+    `ports`: where a lane with port = "auto" may look for its SIM beside the sticks that are known by their USB ids.
+    """
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", populate_by_name=True
@@ -222,6 +225,7 @@ class Settings(BaseSettings):
     services: OptionalPath = Path("services.d")
     server: Server = Server()
     sealing: Sealing = Sealing()
+    ports: tuple[Text, ...] = ()
     lanes: tuple[LaneSettings, ...] = ()
     service: dict[str, ServiceOverride] = Field(default_factory=dict)
     webhooks: Webhooks = Webhooks()

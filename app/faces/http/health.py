@@ -14,7 +14,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -75,6 +75,7 @@ class Metrics(Collector):
                 signals.add_metric([view.name], view.signal)
         yield states
         yield signals
+        yield from _modems(lanes)
 
     def _read(self) -> tuple[Counts, list[LaneView]]:
         def both(tx: Tx) -> tuple[Counts, list[LaneView]]:
@@ -85,6 +86,26 @@ class Metrics(Collector):
             if self._kept is None or now - self._kept[0] > KEPT_SECONDS:
                 self._kept = (now, *self._store.read(both))
             return self._kept[1:]
+
+
+def _modems(lanes: list[LaneView]) -> Iterator[Metric]:
+    calls = CounterMetricFamily("bpjs_sms_calls", "Calls that came in and were hung up.", labels=["lane"])
+    healed = CounterMetricFamily(
+        "bpjs_sms_recoveries", "What was done to heal a modem, by rung.", labels=["lane", "rung"]
+    )
+    stored = GaugeMetricFamily(
+        "bpjs_sms_lane_storage", "SMS in a modem's storage: used and total.", labels=["lane", "storage", "of"]
+    )
+    for view in lanes:
+        calls.add_metric([view.name], view.calls)
+        for rung, count in view.recoveries.items():
+            healed.add_metric([view.name, rung], count)
+        for storage, (used, total) in view.storages.items():
+            stored.add_metric([view.name, storage, "used"], used)
+            stored.add_metric([view.name, storage, "total"], total)
+    yield calls
+    yield healed
+    yield stored
 
 
 @router.get("/health/live", summary="Does HTTP answer?")

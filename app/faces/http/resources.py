@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.domain.durations import parse_duration
-from app.domain.errors import NotFound
+from app.domain.errors import Conflict, NotFound, Unavailable
 from app.domain.identifiers import phone_number
 from app.domain.services import nearest
+from app.exchange.answering import USSD_CODE
 from app.faces.http.checks import Plain, separated
 from app.faces.http.face import JsonResponse, face_of, json_body, listed, parse, read_json
 from app.faces.http.gate import needs
 from app.faces.http.problems import invalid
 from app.faces.http.views import Views, event_shape, service_shape
+from app.store import requests
 from app.store.clients import KeyView, write_audit
-from app.store.engine import Tx
+from app.store.engine import Store, Tx
 from app.store.events import KINDS, read_feed
 from app.store.inbox import list_messages
 from app.store.lanes import LaneView, list_lanes, set_lane
@@ -33,6 +35,12 @@ router = APIRouter(prefix="/v1")
 MOST = 2**31 - 1  # per_hour and per_day are 32-bit integers in PostgreSQL
 LONGEST_PACE = timedelta(days=1)
 LAST_SEQ = 2**63 - 1
+ANSWER_WAITS = 30  # seconds for a lane's answer
+LANE_ASKS: dict[str, Any] = {
+    "credit": {"value": {"kind": "ussd", "code": "*888#"}},
+    "diagnosis": {"value": {"kind": "diagnosis"}},
+    "restart": {"value": {"kind": "restart"}},
+}
 
 MessageState = Literal["received", "partial", "attributed", "unmatched", "phone", "foreign", "undecodable"]
 
@@ -58,6 +66,27 @@ class LaneChange(BaseModel):
     ) = None
     per_hour: int | None = Field(default=None, ge=0, le=MOST)
     per_day: int | None = Field(default=None, ge=0, le=MOST)
+
+
+class LaneAsk(BaseModel):
+    """What a lane is asked for. `code` belongs to `ussd`; `paused` to `pause`; `modem` to `restart`: the modem itself, not only its session."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    kind: Literal["restart", "diagnosis", "ussd", "pause"]
+    code: Annotated[str, Field(pattern=f"^{USSD_CODE}$")] | None = None
+    paused: bool | None = None
+    modem: bool | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        belongs = {"code": "ussd", "paused": "pause", "modem": "restart"}
+        for name in self.model_fields_set & belongs.keys():
+            if getattr(self, name) is not None and self.kind != belongs[name]:
+                raise ValueError(f'"{name}" belongs to {belongs[name]}: leave it out')
+        if self.kind == "ussd" and self.code is None:
+            raise ValueError('ussd needs a "code", such as "*888#"')
+        return self
 
 
 class PhoneChange(BaseModel):
@@ -159,6 +188,46 @@ async def change_lane(
     lane = await asyncio.wrap_future(face.store.submit(work))
     face.nudge()
     return JsonResponse(Views(face.catalogue, key).lane(lane))
+
+
+@router.post(
+    "/lanes/{name}/requests",
+    tags=["lanes"],
+    summary="Restart, diagnose, dial a USSD code",
+    openapi_extra=json_body(LaneAsk, LANE_ASKS),
+)
+async def ask_lane(
+    request: Request, name: str, key: Annotated[KeyView, Depends(needs("lanes:write"))]
+) -> Response:
+    """Waits up to 30 s for the lane's answer, which is told once and not kept. Nothing is done later for somebody who was told no."""
+    face = face_of(request)
+    wanted = parse(LaneAsk, await read_json(request))
+    if "\0" in name:
+        raise NotFound("There is no such lane. GET /v1/lanes lists them.")
+    now = face.clock()
+    arguments = wanted.model_dump(exclude={"kind"}, exclude_none=True)
+
+    def work(tx: Tx) -> str:
+        write_audit(tx, key.client, f"lane.{wanted.kind}", name, now)
+        return requests.ask(tx, name, wanted.kind, arguments, key.client, now)
+
+    request_id = await asyncio.wrap_future(face.store.submit(work))
+    await face.waits.until(request_id, ANSWER_WAITS, lambda: _ended(face.store, request_id))
+    found = await asyncio.wrap_future(
+        face.store.submit(lambda tx: requests.collect(tx, request_id, give_up=True))
+    )
+    said = dict(found.answer or {})
+    if found.state == "done":
+        return JsonResponse({"lane": name, "kind": wanted.kind, "answer": said})
+    if found.state == "refused":
+        raise Conflict(f"{name} refused: {said.get('detail', 'it gave no reason')}.".replace("..", "."))
+    raise Unavailable(
+        f"{name} began, and did not answer within {ANSWER_WAITS} s. Look at GET /v1/lanes before you ask again."
+    )
+
+
+def _ended(store: Store, request_id: str) -> bool:
+    return store.read(lambda tx: requests.look(tx, request_id)).state in ("done", "refused")
 
 
 @router.get("/messages", tags=["messages"], summary="The inbox")

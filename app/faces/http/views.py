@@ -149,6 +149,12 @@ class Views:
                 "credit": lane.credit,
             },
             "modem": {"maker": lane.maker, "model": lane.model, "imei": self.number(lane.imei)},
+            "usb": lane.usb_path,
+            "storages": {
+                name: {"used": used, "total": total} for name, (used, total) in lane.storages.items()
+            },
+            "recoveries": dict(lane.recoveries),
+            "calls": lane.calls,
             "signal": lane.signal,
             "registration": lane.registration,
             "paused": lane.paused,

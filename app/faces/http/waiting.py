@@ -26,7 +26,7 @@ def preferred_wait(prefer: str) -> int | None:
 
 
 class Waits:
-    """Those who wait for questions; woken by the commits that touch theirs."""
+    """Those who wait for questions and requests; woken by the commits that touch theirs."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -45,25 +45,36 @@ class Waits:
 
     async def final(self, question_id: str, seconds: float, look: Callable[[], CheckView]) -> CheckView:
         """The check as `look` reads it, as soon as it is final, or after so many seconds."""
+        view: list[CheckView] = []
+
+        def ended() -> bool:
+            view[:] = [look()]
+            return view[0].state in FINAL
+
+        await self.until(question_id, seconds, ended)
+        return view[0]
+
+    async def until(self, row: str, seconds: float, ended: Callable[[], bool]) -> None:
+        """Return as soon as `ended`, asked again after each commit that touches this row, or after so many seconds."""
         self._loop = loop = asyncio.get_running_loop()
         woken = asyncio.Event()
-        self._waiting.setdefault(question_id, set()).add(woken)
+        self._waiting.setdefault(row, set()).add(woken)
         end = loop.time() + seconds
         try:
             while True:
-                view = await run_in_threadpool(look)
+                done = await run_in_threadpool(ended)
                 left = end - loop.time()
-                if view.state in FINAL or left <= 0 or self._closing:
-                    return view
+                if done or left <= 0 or self._closing:
+                    return
                 with suppress(TimeoutError):
                     async with asyncio.timeout(left if self._store.sqlite else min(left, OTHER_PROCESS)):
                         await woken.wait()
                 woken.clear()
         finally:
-            others = self._waiting[question_id]
+            others = self._waiting[row]
             others.discard(woken)
             if not others:
-                del self._waiting[question_id]
+                del self._waiting[row]
 
     def _committed(self, done: Sequence[Tx]) -> None:
         """Called on the writing thread."""
