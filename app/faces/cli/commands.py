@@ -77,6 +77,9 @@ def serve(
         help="Its port, instead of the settings' server.port; 0 takes any that is free.",
     ),
     with_key: bool = typer.Option(False, "--with-key", help="Make a key, and print it with a call to try."),
+    trace: Path | None = typer.Option(
+        None, metavar="FILE", help="Also write the exchange with the modems there, identifiers replaced."
+    ),
 ) -> None:
     """Run the gateway: lanes, HTTP, and everything between."""
     session: Session = ctx.obj
@@ -94,7 +97,7 @@ def serve(
         if with_key:
             _offer_key(session, runtime.store, url)
 
-    run_gateway(settings, simulated=simulated, started=started)
+    run_gateway(settings, simulated=simulated, trace=trace, started=started)
 
 
 @app.command()
@@ -144,9 +147,9 @@ def config(ctx: typer.Context) -> None:
 
 app.command()(check)
 app.command()(batch)
-app.command()(lanes)
 app.command()(messages)
 app.command(epilog=EXITS)(doctor)
+app.add_typer(lanes, name="lanes")
 app.add_typer(services, name="services")
 app.add_typer(phone, name="phone")
 app.add_typer(keys, name="keys")

@@ -1,4 +1,4 @@
-"""`lanes`, `messages` and `phone`: look at a running gateway, and say who may text it."""
+"""`lanes`, `messages` and `phone`: look at a running gateway, ask something of its modems, and say who may text it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,17 @@ from app.faces.cli.output import Session
 phone = typer.Typer(help="Who may text the gateway's SIMs.")
 
 
-def lanes(ctx: typer.Context) -> None:
+lanes = typer.Typer(help="The modems and SIMs of a running gateway; alone: a list of them.")
+
+ANSWER_WAITS = 30
+"""Seconds that the gateway waits for a lane's answer."""
+
+
+@lanes.callback(invoke_without_command=True)
+def lanes_list(ctx: typer.Context) -> None:
     """The modems and SIMs of a running gateway."""
+    if ctx.invoked_subcommand is not None:
+        return
     from app.faces.cli.gateway import Gateway
 
     session: Session = ctx.obj
@@ -44,6 +53,60 @@ def lanes(ctx: typer.Context) -> None:
             for lane in found
         ),
     )
+
+
+@lanes.command("ussd")
+def lanes_ussd(
+    ctx: typer.Context,
+    name: str = typer.Argument(help="The lane."),
+    code: str = typer.Argument(help="What to dial, such as *888#; or the choice, where a menu is open."),
+) -> None:
+    """Dial a USSD code (credit, packages) and print what the network says."""
+    session: Session = ctx.obj
+    answer = _ask(session, name, {"kind": "ussd", "code": code})
+    session.say(str(answer["text"]))
+    if answer["more"] and not session.json:
+        session.note(f"The network waits for a choice: bpjs-sms lanes ussd {name} CHOICE")
+
+
+@lanes.command("restart")
+def lanes_restart(
+    ctx: typer.Context,
+    name: str = typer.Argument(help="The lane."),
+    modem: bool = typer.Option(False, "--modem", help="Let the modem itself start anew, too (AT+CFUN=1,1)."),
+) -> None:
+    """Close a lane's port and open it again."""
+    session: Session = ctx.obj
+    _ask(session, name, {"kind": "restart", **({"modem": True} if modem else {})})
+    session.say(f"{name} is being opened again.")
+
+
+@lanes.command("pause")
+def lanes_pause(ctx: typer.Context, name: str = typer.Argument(help="The lane.")) -> None:
+    """Let a lane receive, but send nothing, until it is resumed."""
+    session: Session = ctx.obj
+    _ask(session, name, {"kind": "pause"})
+    session.say(f"{name} sends nothing until `bpjs-sms lanes resume {name}`.")
+
+
+@lanes.command("resume")
+def lanes_resume(ctx: typer.Context, name: str = typer.Argument(help="The lane.")) -> None:
+    """Let a lane send again."""
+    session: Session = ctx.obj
+    _ask(session, name, {"kind": "pause", "paused": False})
+    session.say(f"{name} sends again.")
+
+
+def _ask(session: Session, name: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    from app.faces.cli.gateway import Gateway
+
+    with Gateway(session.settings().client) as gateway:
+        path = f"/v1/lanes/{quote(name, safe='')}/requests"
+        said = gateway.call("POST", path, json=wanted, wait=ANSWER_WAITS)
+    if session.json:
+        session.show_json(said)
+    answer: dict[str, Any] = said["answer"]
+    return answer
 
 
 def messages(
