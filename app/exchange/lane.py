@@ -379,9 +379,9 @@ class LaneWorker:
             self._hungry.clear()
             if self._submit(session):
                 return self._clock()
-        due = [session.receiver.due(now), session.receiver.deadline, self._try_at]
-        if session.state is not LaneState.REGISTERED:
-            due.append(now + SEARCH_EVERY)
+        registered = session.state is LaneState.REGISTERED
+        due = [session.receiver.due(now), session.receiver.deadline]
+        due.append(self._try_at if registered else now + SEARCH_EVERY)
         return min(moment for moment in due if moment is not None)
 
     # -- requests -------------------------------------------------------------------------------------------------
