@@ -28,7 +28,8 @@ _PAUSES = (
     5.0,
     10.0,
     30.0,
-)  # seconds before an unanswered stick is asked again; it may boot for a minute
+)  # seconds before an unanswered stick is asked again
+_BOOT_SECONDS, _BOOT_PAUSE = 60.0, 5.0  # since it is there, and the longest pause until then
 _OLD_SECONDS = (
     30.0  # a SIM may be changed under power: while one is missing, answers so old are asked for again
 )
@@ -97,8 +98,10 @@ class _Answer:
             return False
         if self.asked_at is None:
             return settled or now - self.since >= _SETTLE_SECONDS
-        pause = _OLD_SECONDS if self.identity is not None else _PAUSES[min(self.tries, len(_PAUSES)) - 1]
-        return now - self.asked_at >= pause
+        if self.identity is not None:
+            return now - self.asked_at >= _OLD_SECONDS
+        pause = _PAUSES[min(self.tries, len(_PAUSES)) - 1]
+        return now - self.asked_at >= (min(pause, _BOOT_PAUSE) if now - self.since < _BOOT_SECONDS else pause)
 
 
 class Finder:
@@ -337,15 +340,18 @@ def _stick_place(stick: Stick, learned: dict[tuple[str, str], int | None]) -> _P
 
 
 def _best_first(stick: Stick, learned: int | None) -> list[UsbPort]:
-    """The interface that such a stick answered on, those known as control, other AT ports, unknown ones, and the rest."""
+    """Interfaces known as control, other AT ports, the one that such a stick answered on, unknown ones, and the rest."""
     control = stick.known.control if stick.known is not None else ()
 
     def rank(port: UsbPort) -> tuple[int, int]:
-        if port.interface is not None and port.interface == learned:
-            return 0, 0
         if port.interface in control:
-            return 1, control.index(port.interface)
-        return {"at": 2, "modem": 3, None: 4}.get(port.role, 5), port.interface or 0
+            return 0, control.index(port.interface)
+        number = port.interface or 0
+        if port.role == "at":
+            return 1, number
+        if port.interface is not None and port.interface == learned:
+            return 2, number
+        return {"modem": 3, None: 4}.get(port.role, 5), number
 
     return sorted(stick.ports, key=rank)
 
