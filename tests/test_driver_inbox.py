@@ -1,0 +1,127 @@
+"""Receiving through SerialModem: storages, hints, direct delivery and removal, against a scripted byte peer."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import byte_peer
+import pytest
+from byte_peer import (
+    LONG,
+    OTHER,
+    PDU,
+    Peer,
+    listed,
+    opened,
+    settings_for,
+)
+
+from modem import (
+    ModemLost,
+    SerialModem,
+    Stored,
+)
+
+peer, modem, hasty = byte_peer.peer, byte_peer.modem, byte_peer.hasty
+
+
+def test_the_inbox_is_read_over_all_storages(modem: SerialModem, peer: Peer) -> None:
+    peer.answers["AT+CMGL=4"] = listed("L", 1, 7)
+    assert modem.inbox() == [Stored(name, slot, PDU, 1) for name in ("SM", "ME") for slot in (1, 7)]
+    assert peer.heard == ["AT+CMGL=4", 'AT+CPMS="ME"', "AT+CMGL=4"]
+    assert modem.inbox("ME") == [Stored("ME", slot, PDU, 1) for slot in (1, 7)]
+    assert peer.heard[3:] == ["AT+CMGL=4"]
+
+
+def test_urcs_within_a_list_are_cut_out(modem: SerialModem, peer: Peer) -> None:
+    urcs = b'\r\n+CMTI: "SM",9\r\n\r\n^RSSI:18\r\n\r\n+CDSI: "SR",2\r\n'
+    direct = f"\r\n+CMT: ,{len(OTHER) // 2 - 1}\r\n{OTHER}\r\n".encode()
+    plain = listed("L", 1, 2)
+    middle = plain.index(PDU.encode())
+    peer.answers["AT+CMGL=4"] = urcs + plain[:middle] + urcs + direct + plain[middle:] + urcs
+    assert modem.inbox("SM") == [Stored("SM", 1, PDU, 1), Stored("SM", 2, PDU, 1)]
+    assert modem.hinted() == {("SM", 9), ("", 0)}  # SR is no storage of this stick
+    peer.answers["AT+CMGL=4"] = b"\r\nOK\r\n"
+    assert modem.inbox() == [Stored("+CMT", 0, OTHER)]
+
+
+def test_an_undecodable_pdu_is_kept_and_noise_is_read_once_more(modem: SerialModem, peer: Peer) -> None:
+    whole = listed("L", 1, 2)
+    peer.answers["AT+CMGL=4"] = whole.replace(PDU.encode(), b"00FF", 1).replace(
+        PDU.encode(), PDU[:20].encode() + b"\x93", 1
+    )
+    peer.answers["AT+CMGR=1"] = b"\r\n+CMGR: 1,,20\r\n00FF\r\n\r\nOK\r\n"
+    peer.answers["AT+CMGR=2"] = listed("R", 2)
+    assert modem.inbox("SM") == [Stored("SM", 1, "00FF", 1), Stored("SM", 2, PDU, 1)]
+
+
+def test_a_list_that_fails_is_read_slot_by_slot(modem: SerialModem, peer: Peer) -> None:
+    peer.answers["AT+CMGL=4"] = b"\r\n+CMS ERROR: 320\r\n"
+    peer.answers["AT+CMGR=0"] = b"\r\n+CMS ERROR: 321\r\n"
+    peer.answers["AT+CMGR=3"] = listed("R", 3)
+    peer.answers["AT+CMGR=5"] = listed("R", 5, pdu=OTHER)
+    assert modem.inbox("SM") == [Stored("SM", 3, PDU, 1), Stored("SM", 5, OTHER, 1)]
+    assert "AT+CMGR=6" not in peer.heard  # both that are there were found
+
+
+def test_only_what_is_still_there_is_forgotten(peer: Peer) -> None:
+    steps: list[str] = []
+    with opened(settings_for(peer.url), steps) as modem:
+        stored = Stored("SM", 4, PDU.lower(), 1)
+        assert not modem.forget(stored)
+        peer.answers["AT+CMGR=4"] = listed("R", 4, pdu=OTHER)
+        assert not modem.forget(stored)
+        assert steps == []
+        peer.answers["AT+CMGR=4"] = listed("R", 4)
+        assert modem.forget(stored)
+        assert steps == ["cmgd"]
+        assert [line for line in peer.heard if "CMGD" in line] == ["AT+CMGD=4"]
+
+
+@pytest.mark.parametrize("acknowledges", [False, True])
+def test_what_is_delivered_directly_stays_until_it_is_forgotten(peer: Peer, acknowledges: bool) -> None:
+    if acknowledges:
+        peer.answers["AT+CSMS=0"] = b"\r\nERROR\r\n"
+        peer.answers["AT+CSMS?"] = b"\r\n+CSMS: 1,1,1,1\r\n\r\nOK\r\n"
+    steps: list[str] = []
+    with opened(settings_for(peer.url), steps) as modem:
+        peer.say(f"\r\n+CDS: {len(OTHER) // 2 - 1}\r\n".encode())
+        peer.say(f"{OTHER.lower()}\r\n".encode())
+        assert modem.wait(LONG)
+        assert modem.hinted() == {("", 0)}
+        (stored,) = modem.inbox()
+        assert stored == Stored("+CDS", 0, OTHER)
+        assert modem.inbox("+CDS") == [stored]
+        assert modem.inbox("SM") == []
+        assert modem.forget(stored)
+        assert not modem.forget(stored)
+        assert modem.inbox() == []
+        assert steps == (["cnma"] if acknowledges else [])
+
+
+def test_a_burst_of_hints(modem: SerialModem, peer: Peer) -> None:
+    peer.say(b"\xff\x00" + b"".join(b'\r\n+CMTI: "SM",%d\r\n' % slot for slot in range(10)) + b"\r\nRING\r\n")
+    slots: set[tuple[str, int]] = set()
+    while len(slots) < 10:
+        assert modem.wait(LONG)
+        slots |= modem.hinted()
+    assert slots == {("SM", slot) for slot in range(10)}
+    assert not modem.wait(timedelta(0))
+
+
+def test_waiting_ends_by_an_interrupt_of_another_thread(modem: SerialModem) -> None:
+    other = threading.Thread(target=modem.interrupt)
+    other.start()
+    assert not modem.wait(LONG)
+    other.join()
+    assert not modem.wait(timedelta(0))
+
+
+def test_closing_wakes_who_waits_and_may_be_repeated(modem: SerialModem) -> None:
+    other = threading.Thread(target=modem.close)
+    other.start()
+    with pytest.raises(ModemLost, match="closed"):
+        modem.wait(LONG)
+    other.join()
+    modem.close()
