@@ -80,8 +80,8 @@ class PortFacts:
 
     @property
     def silent(self) -> tuple[str, ...]:
-        """Queries that were not answered in time."""
-        return tuple(query for query, lines in self.answers.items() if not lines)
+        """Local queries that were not answered in time."""
+        return tuple(q for q, lines in self.answers.items() if not lines and not q.startswith(_ASKS_NETWORK))
 
     @property
     def slowest(self) -> tuple[str, float] | None:

@@ -66,15 +66,17 @@ def host_findings(
     groups: Collection[int] = (),
     ours: Collection[int] = (),
     kernel_log: str = "",
+    needed: bool = True,
 ) -> list[Finding]:
     """Every finding about sticks, ports and power.
 
     listed: ports that the settings name, as paths · uid, groups: who will open the ports · ours: processes of the gateway, whose
-    open ports are no fault · kernel_log: what `dmesg` says.
+    open ports are no fault · kernel_log: what `dmesg` says ·
+    needed: a stick must be there, or a port that is listed; False where the lanes are reached over a network.
     """
     plugged = sticks(root)
     return [
-        *_presence(root, plugged, listed),
+        *_presence(root, plugged, listed, needed),
         *_rights(root, plugged, listed, uid, groups),
         *_holders(root, plugged, listed, ours),
         *_power(root, plugged),
@@ -107,11 +109,11 @@ def held_ports(root: Path, files: Sequence[str]) -> list[Held]:
 # -- what is there ------------------------------------------------------------------------------------------------
 
 
-def _presence(root: Path, plugged: Sequence[Stick], listed: Sequence[str]) -> Iterator[Finding]:
+def _presence(root: Path, plugged: Sequence[Stick], listed: Sequence[str], needed: bool) -> Iterator[Finding]:
     place = surrounding(root)
     known = [stick for stick in plugged if stick.known is not None]
     there = [port for port in listed if _file(root, port).exists()]
-    if not known and not there:
+    if not known and not there and needed:
         yield _no_stick(place, [stick for stick in plugged if stick.known is None], listed)
         return
     for stick in known:

@@ -9,7 +9,10 @@ import typer
 from app.faces.cli.output import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from app.faces.cli.examining import Examined
+    from app.faces.cli.ports_asked import PortSeen
     from modem.doctor import Finding
 
 WARNINGS, FAULTS = 10, 11
@@ -84,25 +87,9 @@ def _show(session: Session, examined: Examined, looped: dict[str, Any] | None) -
     from app.faces.cli.output import legible, rupiah
     from modem.doctor import FAULT
 
-    if examined.ports:
-        session.table(
-            ("port", "stick", "what it is for", "lane", "modem", "operator", "signal"),
-            (
-                (
-                    port.port if port.usb_path is None else f"{port.port}\nUSB {port.usb_path}",
-                    port.stick,
-                    port.role,
-                    port.lane,
-                    port.model,
-                    port.operator,
-                    None if port.signal is None else f"{port.signal} of 31",
-                )
-                for port in examined.ports
-            ),
-            title="Sticks and ports",
-        )
+    _show_ports(session, examined.ports)
     if examined.settings_lines:
-        session.say("Sticks that no lane uses yet. Write into bpjs-sms.toml:\n")
+        session.say("No lane uses this yet. Write into bpjs-sms.toml:\n")
         session.say("\n".join(f"    {line}".rstrip() for line in examined.settings_lines) + "\n")
     if examined.exchanges:
         session.table(
@@ -136,6 +123,30 @@ def _show(session: Session, examined: Examined, looped: dict[str, Any] | None) -
     session.say(_verdict(examined.findings))
 
 
+def _show_ports(session: Session, ports: Sequence[PortSeen]) -> None:
+    """Each stick with its ports below it, narrow enough for 80 columns."""
+    from itertools import groupby
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from app.faces.cli.output import legible
+
+    for stick, group in groupby(ports, key=lambda port: port.stick):
+        session.out.print(Text(legible(stick or "Other ports"), style="bold"))
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for port in group:
+            strength = None if port.signal is None else f"signal {port.signal} of 31"
+            lane = None if port.lane is None else f"lane {port.lane}"
+            told = " · ".join(word for word in (lane, port.model, port.operator, strength) if word)
+            grid.add_row(Text(f"  {port.port}"), Text(port.role or ""), Text(legible(told)))
+        session.out.print(grid)
+        session.say("")
+
+
 def _wrapped(label: str, text: str, width: int) -> Any:
     """The text behind its label, wrapped with a hanging indent, at 100 columns at most: longer lines are hard to read."""
     from rich.table import Table
@@ -152,8 +163,7 @@ def _wrapped(label: str, text: str, width: int) -> Any:
 
 
 def _show_loop(session: Session, looped: dict[str, Any], rupiah: Any) -> None:
-    if "error" in looped:
-        session.say(f"Loop: {looped['error']['detail']}.\n")
+    if "error" in looped:  # stands among the findings
         return
     ahead, cost = looped["centre_ahead_seconds"], looped["cost"]
     session.pairs(

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,7 +29,8 @@ from app.faces.cli.ports_asked import (
     seen_port,
     settings_for,
 )
-from app.settings import LaneSettings, Settings
+from app.runtime import load_catalogue
+from app.settings import Settings
 from app.store import diagnosis, requests
 from app.store.diagnosis import Exchange, LaneSeen
 from app.store.engine import Store, Tx, database_path, open_store
@@ -92,41 +93,22 @@ def examine(
     progress: Progress = lambda sentence: None,
     place: Place | None = None,
 ) -> Examined:
-    """Look at everything, or at one lane's modem only. Invalid for a lane that the settings do not have."""
-    place = place or Place()
-    lanes = [lane for lane in settings.lanes if only is None or lane.name == only]
-    if only is not None and not lanes:
-        there = ", ".join(lane.name for lane in settings.lanes) or "none"
-        raise Invalid(f"The settings have no lane {only!r}; they have {there}.")
+    """Look at everything, or at one lane's modem only. Invalid for a lane that neither settings nor a running gateway have."""
     examined = Examined()
-    names = {lane.name for lane in lanes}
     with _store(settings, examined) as store:
-        seen = _lanes(store, names)
-        examined.held = {lane.name for lane in seen if lane.held}
-        plugged = sticks(place.root)
+        visit = _Visit(settings, store, place or Place(), progress, examined)
+        visit.choose(only)
         if only is None:
-            progress("Looking at USB, processes and disks …")
-            examined.findings += host_findings(
-                place.root,
-                listed=[lane.port for lane in lanes if lane.port.startswith("/")],
-                uid=place.uid,
-                groups=place.groups,
-                ours=_serving(settings),
-                kernel_log=place.kernel_log(),
-            )
-        homes = _ports(
-            settings, lanes, seen, plugged, store, examined, place, progress, with_strays=only is None
-        )
+            visit.look_at_host()
+        for name in visit.names:
+            visit.look_at_lane(name)
+        if only is None:
+            visit.look_at_strays()
         if store is not None:
-            if credit_code is not None:
-                _read_credit(store, seen, credit_code, examined, progress)
-                seen = _lanes(store, names)
-            examined.exchanges = [one for one in store.read(diagnosis.exchanges) if one.lane in names]
-            today = _now().date()
-            examined.findings += lane_findings(seen, _services(settings), homes, examined.exchanges, today)
-        examined.findings += imei_findings(_imeis(examined, seen))
+            visit.look_at_tables(store, credit_code)
+        examined.findings += imei_findings(visit.imeis())
         if only is None:
-            examined.findings += _data(settings, store, place)
+            examined.findings += _data(settings, store, visit.place)
     examined.findings = sorted(dict.fromkeys(examined.findings), key=lambda finding: finding.severity)
     return examined
 
@@ -153,18 +135,17 @@ def run_loop(
             "bpjs-sms`). Whether the lane receives, its last replies show."
         )
     if len(examined.free) != 1:
-        raise Invalid(
-            "--loop needs one port that answers and that no gateway holds"
-            + (
-                f"; there are {', '.join(examined.free)}: name one with --lane."
-                if examined.free
-                else ", and there is none."
-            )
+        there = (
+            f"; there are {', '.join(examined.free)}: name one with --lane"
+            if examined.free
+            else ", and there is none"
         )
+        raise Invalid(f"--loop needs one port that answers and that no gateway holds{there}.")
     ((port, settings),) = examined.free.items()
     try:
         with closing(open_modem(settings)) as modem:
-            own = number or modem.open().own_number
+            identity = modem.open()
+            own = number or identity.own_number
             if own is None:
                 raise Invalid("The SIM does not know its own number: name it with --number 08….")
             if not confirm(f"Send one SMS from {port} to its own number? It costs what an SMS costs."):
@@ -172,87 +153,144 @@ def run_loop(
             mark = f"bpjs-sms doctor {secrets.token_hex(4)}"
             return loop(modem, own, mark, _now, credit_code=credit_code).as_json()
     except ModemError as no:
+        examined.findings.insert(0, _loop_failed(port, no))
         return {"error": {"code": no.code, "blame": no.blame, "detail": no.detail}}
 
 
-def _lanes(store: Store | None, names: Collection[str]) -> list[LaneSeen]:
-    found = [] if store is None else store.read(lambda tx: diagnosis.lanes_seen(tx, _now()))
-    return [lane for lane in found if lane.name in names]
+def _loop_failed(port: str, no: ModemError) -> Finding:
+    return fault(
+        "loop_failed",
+        port,
+        "The SMS to itself went out, but did not come back."
+        if no.code == "loop_not_received"
+        else "The SMS to itself did not go well.",
+        f"{no.code}: {no.detail}",
+        "see the findings of this port; check credit and number in a phone; it is never sent again by itself",
+    )
 
 
-def _imeis(examined: Examined, seen: Sequence[LaneSeen]) -> list[tuple[str, str]]:
-    """Where each IMEI is: of the ports that were asked, and of lanes by the tables (a gateway's answer has it masked)."""
-    asked = [(port.port, port.imei) for port in examined.ports if port.imei is not None]
-    done = {port.lane for port in examined.ports if port.imei is not None}
-    return asked + [
-        (f"lane {lane.name}", lane.imei) for lane in seen if lane.imei and lane.held and lane.name not in done
-    ]
+class _Visit:
+    """One look around, from the host to the tables; what it finds goes into `examined`."""
 
+    def __init__(
+        self, settings: Settings, store: Store | None, place: Place, progress: Progress, examined: Examined
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self.place = place
+        self._progress = progress
+        self._examined = examined
+        self._plugged = sticks(place.root)
+        self._used: set[str] = set()
+        self._homes: dict[str, str | None] = {}
+        self._written = {lane.name: lane for lane in settings.lanes}
+        self._rows: dict[str, LaneSeen] = {}
+        self.names: list[str] = []
 
-# -- ports --------------------------------------------------------------------------------------------------------
+    def choose(self, only: str | None) -> None:
+        """The lanes to look at: of the settings, and what a running gateway holds besides (simulated ones). Invalid."""
+        self._read_rows()
+        held = [name for name, row in self._rows.items() if row.held]
+        self._examined.held = set(held)
+        known = list(dict.fromkeys([*self._written, *held]))
+        if only is not None and only not in known:
+            raise Invalid(f"There is no lane {only!r}; there are: {', '.join(known) or 'none'}.")
+        self.names = known if only is None else [only]
 
+    def _read_rows(self) -> None:
+        if self._store is not None:
+            self._rows = {
+                row.name: row for row in self._store.read(lambda tx: diagnosis.lanes_seen(tx, _now()))
+            }
 
-def _ports(
-    settings: Settings,
-    lanes: Sequence[LaneSettings],
-    seen: Sequence[LaneSeen],
-    plugged: Sequence[Stick],
-    store: Store | None,
-    examined: Examined,
-    place: Place,
-    progress: Progress,
-    *,
-    with_strays: bool,
-) -> dict[str, str | None]:
-    """Ask every port that may be asked; MCC and MNC of each lane's SIM."""
-    homes: dict[str, str | None] = {}
-    rows = {lane.name: lane for lane in seen}
-    used: set[str] = set()
-    for lane in lanes:
-        row = rows.get(lane.name)
+    def _seen(self) -> list[LaneSeen]:
+        return [self._rows[name] for name in self.names if name in self._rows]
+
+    def look_at_host(self) -> None:
+        """USB, device files, processes, the kernel's log."""
+        self._progress("Looking at USB, processes and disks …")
+        ports = [
+            self._written[name].port if name in self._written else self._rows[name].port
+            for name in self.names
+        ]
+        files = [port for port in ports if port.startswith("/")]
+        self._examined.findings += host_findings(
+            self.place.root,
+            listed=files,
+            uid=self.place.uid,
+            groups=self.place.groups,
+            ours=_serving(self._settings),
+            kernel_log=self.place.kernel_log(),
+            needed=not ports or bool(files) or "auto" in ports,
+        )
+
+    def look_at_lane(self, name: str) -> None:
+        """Ask its modem: through the gateway that holds it, or by itself."""
+        lane, row = self._written.get(name), self._rows.get(name)
         held = row is not None and row.held
-        stick, port = place_of(lane, row, plugged, place)
+        stick, port = (None, None) if lane is None else place_of(lane, row, self._plugged, self.place)
         if stick is not None:
-            used.add(stick.usb_path)
+            self._used.add(stick.usb_path)
         facts = None
-        if held and row is not None and row.state not in NOT_WORKING and store is not None:
-            progress(f"Asking lane {lane.name} through the running gateway …")
-            facts = _ask_lane(store, lane.name, examined)
-        elif port is not None and not port.startswith("simulated:"):
-            progress(f"Asking {port} …")
-            asked = ask_port(lane, port, stick, place)
+        if held and row is not None and row.state not in NOT_WORKING and self._store is not None:
+            self._progress(f"Asking lane {name} through the running gateway …")
+            facts = _ask_lane(self._store, name, self._examined)
+        elif lane is not None and port is not None and not port.startswith("simulated:"):
+            self._progress(f"Asking {port} …")
+            asked = ask_port(lane, port, stick, self.place)
             if not (held and asked.facts.refusal is not None and asked.facts.refusal[0] == "port_busy"):
-                port, facts = _keep(asked, lane.name, examined)  # else the gateway has just got it
-        homes[lane.name] = facts.home if facts else None
-        examined.ports.append(seen_port(port or lane.port, stick, lane.name, facts))
-    for stick in plugged if with_strays else ():
-        if stick.usb_path not in used and stick.known is not None and stick.ports:
-            _stray(settings, stick, place, examined, progress)
-    return homes
+                port, facts = self._keep(asked, name)  # else the gateway has just got it
+        self._homes[name] = facts.home if facts else None
+        shown_port = port or (lane.port if lane else row.port if row else "")
+        self._examined.ports.append(seen_port(shown_port, stick, name, facts))
 
+    def look_at_strays(self) -> None:
+        """Sticks that no lane uses: which of their ports takes commands, and which lines to write."""
+        for stick in self._plugged:
+            if stick.usb_path not in self._used and stick.known is not None and stick.ports:
+                self._stray(stick)
 
-def _stray(settings: Settings, stick: Stick, place: Place, examined: Examined, progress: Progress) -> None:
-    """A stick that no lane uses: which of its ports takes commands, and which lines to write."""
-    right = control_port(stick)
-    if right is None or not may_open(right.device):
-        examined.ports += [seen_port(plain(p.device, place), stick, None, None) for p in stick.ports]
-        return
-    name = plain(right.device, place)
-    progress(f"Asking {name} …")
-    port, facts = _keep(ask_port(None, name, stick, place), name, examined)
-    for usb in stick.ports:
-        other = plain(usb.device, place)
-        examined.ports.append(seen_port(other, stick, None, facts if other == port else None))
-    if facts.answers:
-        taken = [lane.name for lane in settings.lanes]
-        examined.settings_lines += settings_for(stick, port, taken, examined.settings_lines)
+    def _stray(self, stick: Stick) -> None:
+        examined = self._examined
+        right = control_port(stick)
+        if right is None or not may_open(right.device):
+            examined.ports += [seen_port(plain(p.device, self.place), stick, None, None) for p in stick.ports]
+            return
+        name = plain(right.device, self.place)
+        self._progress(f"Asking {name} …")
+        port, facts = self._keep(ask_port(None, name, stick, self.place), name)
+        for usb in stick.ports:
+            other = plain(usb.device, self.place)
+            examined.ports.append(seen_port(other, stick, None, facts if other == port else None))
+        if facts.answers:
+            examined.settings_lines += settings_for(stick, port, self._written, examined.settings_lines)
 
+    def _keep(self, asked: Asked, name: str) -> tuple[str, PortFacts]:
+        self._examined.findings += news(asked.findings, self._examined.findings)
+        if asked.facts.opened:
+            self._examined.free[name] = asked.settings
+        return asked.port, asked.facts
 
-def _keep(asked: Asked, name: str, examined: Examined) -> tuple[str, PortFacts]:
-    examined.findings += news(asked.findings, examined.findings)
-    if asked.facts.opened:
-        examined.free[name] = asked.settings
-    return asked.port, asked.facts
+    def look_at_tables(self, store: Store, credit_code: str | None) -> None:
+        """What the gateway's own tables tell of lanes and SIMs; with a code, the operator is asked for the credit before."""
+        if credit_code is not None:
+            _read_credit(store, self._seen(), credit_code, self._examined, self._progress)
+            self._read_rows()
+        exchanges = [one for one in store.read(diagnosis.exchanges) if one.lane in self.names]
+        self._examined.exchanges = exchanges
+        self._examined.findings += lane_findings(
+            self._seen(), load_catalogue(self._settings), self._homes, exchanges, _now().date()
+        )
+
+    def imeis(self) -> list[tuple[str, str]]:
+        """Where each IMEI is: of the ports that were asked, and of lanes by the tables (a gateway's answer has it masked)."""
+        asked = {
+            port.lane or port.port: (port.port, port.imei)
+            for port in self._examined.ports
+            if port.imei is not None
+        }
+        held = [(f"lane {r.name}", r.imei) for r in self._seen() if r.imei and r.held and r.name not in asked]
+        return [(where, imei) for where, imei in (*asked.values(), *held) if imei is not None]
 
 
 def _ask_lane(store: Store, lane: str, examined: Examined) -> PortFacts | None:
@@ -319,12 +357,6 @@ def _store(settings: Settings, examined: Examined) -> Iterator[Store | None]:
         yield store
     finally:
         store.close()
-
-
-def _services(settings: Settings) -> Sequence[Any]:
-    from app.runtime import load_catalogue
-
-    return list(load_catalogue(settings))
 
 
 def _serving(settings: Settings) -> list[int]:

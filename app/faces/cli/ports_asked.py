@@ -175,7 +175,7 @@ def seen_port(port: str, stick: Stick | None, lane: str | None, facts: PortFacts
     return PortSeen(
         port=port,
         usb_path=stick.usb_path if stick else None,
-        stick=(stick.known.name if stick.known else stick.name) if stick else None,
+        stick=shown(stick) if stick else None,
         role="control"
         if control
         else {"diag": "diagnostics", "gps": "positions", "at": "control", "modem": "dialling"}.get(
@@ -196,7 +196,8 @@ def settings_for(stick: Stick, port: str, taken: Iterable[str], written: Sequenc
         "[[lanes]]",
         f'name = "{name}"',
         'port = "auto"',
-        f'usb = "{stick.usb_path}"    # this socket; the control port is {port} now. Or iccid = "…", printed on the SIM: it may then move',
+        f'usb = "{stick.usb_path}"    # this socket, whatever the port is called ({port} now)',
+        '# or by the SIM, wherever it is: iccid = "the digits printed on it"',
         "",
     ]
 
