@@ -52,7 +52,7 @@ class Killed(BaseException):
 
 @dataclass(slots=True)
 class LaneLook:
-    """How a lane of the stage is set up. Where silence is what is played, `cmgs_timeout` is how long that takes."""
+    """How a lane of the stage is set up. Where silence is what is played, `cmgs_timeout` and `patience` are how long that takes."""
 
     pace: timedelta = timedelta(0)
     per_hour: int = 0
@@ -63,6 +63,7 @@ class LaneLook:
     port: str = ""
     iccid: str | None = None
     host: Host | None = None
+    patience: timedelta = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
@@ -140,6 +141,8 @@ class Stage:
                     cmgs_timeout=look.cmgs_timeout,
                     wake_timeout=AWAKE,
                     boot_timeout=AWAKE,
+                    answer_timeout=look.patience,
+                    drain_timeout=min(look.patience, timedelta(seconds=3)),
                 ),
                 look.status_reports,
                 iccid=look.iccid,
