@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from modem.discovery import Finder, known_sticks, power_cycle, sticks
+from modem.discovery import Finder, power_cycle
 from modem.port import Identity, ModemError, SimLocked
-from modem.sticks import read_sticks
 from tests.host_folder import HostFolder
 
 A, B, C = "8999000000000000017", "8999000000000000025", "8999000000000000033"
@@ -106,77 +104,6 @@ def bench(host: HostFolder) -> Bench:
     return Bench(host)
 
 
-# -- sticks ---------------------------------------------------------------------------------------------------------------
-
-
-def test_a_host_without_usb_has_no_sticks(tmp_path: Path) -> None:
-    assert sticks(tmp_path) == []
-
-
-def test_a_stick_is_told_by_its_socket_ids_texts_and_ports(host: HostFolder) -> None:
-    host.stick(
-        "1-1.2",
-        *QUECTEL,
-        ports={3: None, 0: None, 2: None},
-        serial="abc",
-        manufacturer="Quectel",
-        product_name="EC25",
-    )
-    [stick] = sticks(host.root)
-    assert (stick.usb_path, stick.vendor, stick.product) == ("1-1.2", "2c7c", "0125")
-    assert (stick.serial, stick.maker, stick.name) == ("abc", "Quectel", "EC25")
-    assert [(Path(p.device).name, p.interface, p.driver, p.role) for p in stick.ports] == [
-        ("ttyUSB0", 0, "option", "diag"),
-        ("ttyUSB1", 2, "option", "at"),
-        ("ttyUSB2", 3, "option", "modem"),
-    ]
-    assert all(Path(port.device).parent == host.root / "dev" for port in stick.ports)
-    assert stick.known is not None
-    assert stick.known.mode == "modem"
-
-
-def test_texts_that_a_stick_does_not_have_are_absent(host: HostFolder) -> None:
-    host.stick("1-1", *HUAWEI, ports={0: None}, serial="")
-    [stick] = sticks(host.root)
-    assert (stick.serial, stick.maker, stick.name) == (None, None, None)
-
-
-def test_a_port_of_the_modem_class_is_seen_too(host: HostFolder) -> None:
-    host.stick("2-1", "1546", "1102", ports={0: None, 2: None}, tty="ttyACM", driver="cdc_acm")
-    [stick] = sticks(host.root)
-    assert [(Path(p.device).name, p.interface, p.driver) for p in stick.ports] == [
-        ("ttyACM0", 0, "cdc_acm"),
-        ("ttyACM1", 2, "cdc_acm"),
-    ]
-
-
-def test_interfaces_of_a_maker_that_numbers_them_freely_are_told_by_their_protocol(host: HostFolder) -> None:
-    host.stick("1-1", "12d1", "1506", ports={0: None, 1: None, 2: None}, kinds={0: "ff/02/01", 2: "ff/02/02"})
-    [stick] = sticks(host.root)
-    assert [port.role for port in stick.ports] == ["modem", None, "at"]
-
-
-def test_what_is_neither_known_nor_serial_is_no_stick(host: HostFolder) -> None:
-    host.stick("1-1", "046d", "c52b")
-    host.stick("1-2", "1a86", "7523", ports={0: None}, driver="ch341")
-    host.stick("1-3", "12d1", "1446")
-    host.stick("1-4", "12d1", "14db", nets={0: "eth1"})
-    known = {stick.usb_path: stick.known and stick.known.mode for stick in sticks(host.root)}
-    assert known == {"1-2": None, "1-3": "storage", "1-4": "network"}
-
-
-def test_sticks_come_in_the_order_of_their_sockets(host: HostFolder) -> None:
-    for usb_path in ("1-1.10", "2-1", "1-1.2", "1-1"):
-        host.stick(usb_path, *HUAWEI, ports={0: None})
-    assert [stick.usb_path for stick in sticks(host.root)] == ["1-1", "1-1.2", "1-1.10", "2-1"]
-
-
-def test_a_stick_that_vanishes_while_it_is_read_is_left_out(host: HostFolder) -> None:
-    host.stick("1-1", *HUAWEI, ports={0: None})
-    (host.root / "sys/bus/usb/devices/1-9").symlink_to("gone")
-    assert [stick.usb_path for stick in sticks(host.root)] == ["1-1"]
-
-
 # -- by socket ------------------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +156,16 @@ def test_ports_that_appear_one_after_the_other_are_waited_for(bench: Bench) -> N
     bench.clock.now += 0.25
     assert bench.find(usb="1-1") == ("ttyUSB2", "1-1")
     assert bench.ports.opened == ["ttyUSB2"]
+
+
+def test_an_answer_is_dropped_when_more_ports_of_the_stick_appear(bench: Bench) -> None:
+    bench.host.stick("1-1", *HUAWEI, ports={0: None}, devnum=7)
+    bench.ports.says = {"ttyUSB0": A, "ttyUSB2": A}
+    assert bench.find(usb="1-1") == ("ttyUSB0", "1-1")
+    bench.host.unplug("1-1")
+    bench.host.stick("1-1", *HUAWEI, ports={0: None, 1: None, 2: None}, kinds={2: "ff/01/02"}, devnum=7)
+    bench.clock.now += 1
+    assert bench.find(usb="1-1") == ("ttyUSB2", "1-1")
 
 
 def test_a_locked_sim_is_still_found_by_its_socket(bench: Bench) -> None:
@@ -289,8 +226,11 @@ def test_a_stick_that_switches_mode_later_is_waited_for(bench: Bench) -> None:
 
 
 def test_a_network_card_is_named_as_such(bench: Bench) -> None:
-    bench.host.stick("1-1", "12d1", "14db", nets={0: "eth1"})
+    bench.host.stick("1-1", "12d1", "14db", nets={0: "eth1"}, ports={2: None})
+    bench.ports.says = {"ttyUSB0": A}
     assert bench.refusal(iccid=A).code == "stick_hilink"
+    assert bench.refusal(usb="1-1").code == "stick_hilink"
+    assert bench.ports.opened == []
 
 
 def test_one_stick_needs_no_name_and_two_do(bench: Bench) -> None:
@@ -365,7 +305,7 @@ def test_sims_are_found_wherever_they_are_also_with_one_imei_everywhere(bench: B
     assert bench.find(iccid=B) == ("ttyUSB2", "1-1.2")
     assert bench.find(iccid=A) == ("ttyUSB1", "1-1.1")
     assert bench.find(iccid=C) == ("ttyUSB5", "1-1.3")
-    assert bench.find(iccid=C, usb="1-1.3") == ("ttyUSB5", "1-1.3")
+    assert bench.find(iccid=f" {C}f", usb="1-1.3") == ("ttyUSB5", "1-1.3")
     assert bench.refusal(iccid=C, usb="1-1.1").code == "sim_missing"
 
 
@@ -503,11 +443,48 @@ def test_a_pool_is_asked_side_by_side_but_only_so_many_at_a_time(bench: Bench) -
             break
         bench.clock.now += 0.1
         threading.Event().wait(0.01)
+    threading.Event().wait(0.3)  # in which six more would have been asked
     bench.ports.gate.set()
     for number in (19, *range(19)):
         assert bench.find(iccid=f"{A}{number}") == (f"ttyUSB{number}", f"1-1.{number + 1}")
     assert bench.ports.most_open == 8
     assert sorted(bench.ports.opened) == sorted(f"ttyUSB{number}" for number in range(20))
+
+
+def test_what_a_lane_takes_or_somebody_pulls_out_while_it_waits_for_its_turn_is_not_asked(
+    bench: Bench,
+) -> None:
+    for number in range(10):
+        bench.host.stick(f"1-1.{number + 1}", *QUECTEL, ports={2: None})
+        bench.ports.says[f"ttyUSB{number}"] = f"{A}{number}"
+    bench.ports.gate = threading.Event()
+    with pytest.raises(ModemError, match="probing"):
+        bench.try_once(iccid=f"{A}0")
+    held = str(bench.host.root / "dev/ttyUSB8")
+    bench.finder.in_use(held)
+    bench.host.unplug("1-1.10")
+    bench.clock.now += 1
+    bench.ports.gate.set()
+    for number in range(8):
+        assert bench.find(iccid=f"{A}{number}") == (f"ttyUSB{number}", f"1-1.{number + 1}")
+    assert bench.refusal(iccid=f"{A}9").code == "sim_missing"
+    assert sorted(bench.ports.opened) == [f"ttyUSB{number}" for number in range(8)]
+    bench.finder.released(held)
+    assert bench.find(iccid=f"{A}8") == ("ttyUSB8", "1-1.9")
+
+
+def test_a_stick_is_not_given_to_a_lane_while_it_is_asked_again(bench: Bench) -> None:
+    bench.host.stick("1-1", *QUECTEL, ports={2: None})
+    bench.ports.says = {"ttyUSB0": A}
+    bench.find(iccid=A)
+    bench.clock.now += 60
+    bench.ports.gate = threading.Event()
+    for iccid in (B, A):
+        with pytest.raises(ModemError, match="probing"):
+            bench.try_once(iccid=iccid)
+    bench.ports.gate.set()
+    assert bench.find(iccid=A) == ("ttyUSB0", "1-1")
+    assert bench.ports.opened == ["ttyUSB0", "ttyUSB0"]
 
 
 def test_one_stick_is_asked_by_one_question_however_many_lanes_want_it(bench: Bench) -> None:
@@ -584,63 +561,3 @@ def test_without_such_a_switch_the_kernel_is_told_to_drop_the_stick(host: HostFo
 
 def test_power_is_not_ours_where_the_system_says_no(host: HostFolder) -> None:
     assert not power_cycle("1-1.2", host.root, off=NO_TIME)
-
-
-# -- what is known ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_udev_rule_names_exactly_the_sticks_that_are_modems() -> None:
-    """An id that is in one of the two files only is added to the other, or struck out."""
-    text = (Path(__file__).parent.parent / "deploy" / "77-bpjs-sms.rules").read_text()
-    rule = r'ATTRS\{idVendor\}=="(\w{4})", ATTRS\{idProduct\}=="([\w|]+)", ENV\{ID_MM_DEVICE_IGNORE\}="1"'
-    found = re.findall(rule, text)
-    assert len(found) == text.count("idVendor")
-    named = [f"{vendor}:{product}" for vendor, products in found for product in products.split("|")]
-    assert len(named) == len(set(named))
-    modems = {f"{s.vendor}:{s.product}" for s in known_sticks().sticks.values() if s.mode == "modem"}
-    assert set(named) == modems
-
-
-def test_known_control_interfaces_have_no_role_that_takes_no_commands() -> None:
-    for stick in known_sticks().sticks.values():
-        assert stick.source
-        assert stick.mode == "modem" or not (stick.control or stick.ports)
-        assert not {stick.ports.get(number) for number in stick.control} & {"diag", "gps"}, stick
-        if "at" in stick.ports.values():
-            assert stick.ports[stick.control[0]] == "at", stick
-
-
-def test_no_bridge_behind_which_anything_may_be_is_known() -> None:
-    bridges = {("1a86", "7523"), ("10c4", "ea60"), ("0403", "6001"), ("067b", "2303")}
-    assert not bridges & set(known_sticks().sticks)
-
-
-STICK = 'vendor = "12d1"\nproducts = ["1001"]\nname = "x"\nmode = "modem"\nsource = "x"\n'
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"[[stick]]\n{STICK}[[stick]]\n{STICK}",
-        "[[stick]]\n" + STICK.replace('"modem"', '"toaster"'),
-        "[[stick]]\n" + STICK.replace("12d1", "12D1"),
-        "[[stick]]\n" + STICK.replace("1001", "101"),
-        "[[stick]]\n" + STICK.replace("1001", "wxyz"),
-        "[[stick]]\n" + STICK.replace('source = "x"', 'source = ""'),
-        "[[stick]]\n" + STICK.replace('name = "x"\n', ""),
-        "[[stick]]\n" + STICK.replace("products", "product"),
-        f"[[stick]]\n{STICK}colour = 1\n",
-        f"[[stick]]\n{STICK}control = 2\n",
-        f'[[stick]]\n{STICK}control = ["2"]\n',
-        f'[[stick]]\n{STICK}ports = {{ 1 = "fax" }}\n',
-        f'[[stick]]\n{STICK}ports = {{ one = "at" }}\n',
-        '[[interface]]\nvendor = "12d1"\nsubclass = "01"\nprotocol = "02"\nrole = "fax"\nsource = "x"\n',
-        '[[interface]]\nvendor = "12d1"\nrole = "at"\nsource = "x"\n',
-        "[[sticks]]\n",
-        "stick = 1\n",
-    ],
-)
-def test_a_table_of_sticks_with_a_mistake_is_refused(text: str) -> None:
-    assert read_sticks(f"[[stick]]\n{STICK}").sticks["12d1", "1001"].name == "x"
-    with pytest.raises(ValueError, match=r"\w"):
-        read_sticks(text)
