@@ -53,7 +53,7 @@ def push(dongle: Dongle, text: str, now: datetime, *, choices: dict[str, Menu] |
 
 def _answer(channel: Channel, code: str, now: datetime) -> None:
     dongle = channel.dongle
-    found = dongle.network.dial(code, dongle.menu)
+    found = dongle.network.dial(dongle.sim, code, dongle.menu, now)
     if found is None:
         dongle.menu = None
         channel.urc(f"+CUSD: {UNSUPPORTED}")
@@ -63,12 +63,10 @@ def _answer(channel: Channel, code: str, now: datetime) -> None:
 
 def _say(channel: Channel, found: Menu, now: datetime) -> None:
     dongle = channel.dongle
-    sim = dongle.sim
-    text = found.text.replace("{credit}", str(sim.credit or 0)).replace("{number}", sim.own_number)
     dongle.menu = found if found.choices else None
     dongle.dialogue += 1
     mark = dongle.dialogue
-    shown, coding = _spelled(channel, text)
+    shown, coding = _spelled(channel, found.text)
     channel.urc(f'+CUSD: {MORE if found.choices else DONE},"{shown}",{coding}')
 
     def time_out(at: datetime) -> None:
@@ -80,9 +78,14 @@ def _say(channel: Channel, found: Menu, now: datetime) -> None:
         dongle.plan(now + MENU_WAIT, time_out)
 
 
+def _form(channel: Channel) -> str:
+    dongle = channel.dongle
+    return ussd.TEXT if dongle.settings.get("^USSDMODE") == "0" else dongle.personality.ussd
+
+
 def _entered(channel: Channel, given: str) -> str:
     """The code that the host meant. Raises Refused where this kind of stick takes it in another form."""
-    form = channel.dongle.personality.ussd
+    form = _form(channel)
     if form == ussd.TEXT:
         return messages.plain(channel, given)
     try:
@@ -98,7 +101,7 @@ def _entered(channel: Channel, given: str) -> str:
 
 def _spelled(channel: Channel, text: str) -> tuple[str, int]:
     """The text as this kind of stick shows it, and its coding (3GPP TS 23.038 §5)."""
-    form = channel.dongle.personality.ussd
+    form = _form(channel)
     plain = is_gsm7(text)
     if form == ussd.PACKED and plain:
         return ussd.encode(text, ussd.PACKED), 15

@@ -195,14 +195,19 @@ class Network:
             if port.on_output is not None:
                 port.on_output()
 
-    def dial(self, code: str, menu: Menu | None) -> Menu | None:
-        """What the network says to a USSD code, or to an answer to its menu; None where it knows neither."""
-        if menu is not None and code in menu.choices:
-            return menu.choices[code]
-        found = self.ussd.get(code)
-        return Menu(found) if isinstance(found, str) else found
-
     # -- from a SIM ---------------------------------------------------------------------------------
+
+    def dial(self, sim: Sim, code: str, menu: Menu | None, now: datetime) -> Menu | None:
+        """What the network says to a USSD code, or to an answer to its menu; None where it knows neither."""
+        found: str | Menu | None
+        found = menu.choices[code] if menu is not None and code in menu.choices else self.ussd.get(code)
+        if isinstance(found, str):
+            found = Menu(found)
+        if found is not None:
+            text = found.text.replace("{credit}", str(sim.credit or 0)).replace("{number}", sim.own_number)
+            found = Menu(text, found.choices)
+        self._write("ussd", sim.own_number, code, "" if found is None else found.text, now)
+        return found
 
     def submit(self, sim: Sim, part: StoredSubmit, reference: int, now: datetime) -> None:
         """Take one SMS-SUBMIT over the air under its TP-MR; a long text goes on when all its parts are there."""

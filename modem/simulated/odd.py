@@ -47,14 +47,17 @@ def with_bad_stamp(pdu: str, random: Random) -> str:
 def without_sender(pdu: str) -> str:
     """The same SMS-DELIVER with an originating address of no digits."""
     octets = bytearray.fromhex(pdu)
+    if _coding(octets) is None:
+        return pdu
     at = 1 + octets[0] + 1
     octets[at : at + 2 + (octets[at] + 1) // 2] = b"\0\x81"
     return octets.hex().upper()
 
 
 def _coding(octets: bytes | bytearray) -> int | None:
-    """Where TP-DCS is in an SMS-DELIVER with the service centre in front; None in another TPDU."""
-    first = 1 + octets[0]
+    """Where TP-DCS is in an SMS-DELIVER with the service centre in front; None in what is none, or is cut short."""
+    first = 1 + octets[0] if octets else 0
     if len(octets) < first + 2 or octets[first] & 3:
         return None
-    return first + 2 + 1 + (octets[first + 1] + 1) // 2 + 1
+    at = first + 2 + 1 + (octets[first + 1] + 1) // 2 + 1
+    return at if at + 1 + _STAMP_OCTETS <= len(octets) else None

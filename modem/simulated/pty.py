@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import IO
 
 from modem.simulated.channel import Channel
+from modem.simulated.dialogue import push
 from modem.simulated.dongle import Dongle
+from modem.simulated.faults import FAULTS
 from modem.simulated.network import Network
 from modem.simulated.ports import port_name, utc_now
 from modem.simulated.traffic import Entry
@@ -219,14 +221,20 @@ class _Stand:
             return {"entries": [entry.as_json() for entry in self.network.ledger[after : after + _ENTRIES]]}
         if wanted == "text":
             text = str(message["text"])
-            ids = self.network.text(str(message["from"]), str(message["to"]), text, now=now)
+            ids = self.network.text(
+                str(message["from"]),
+                str(message["to"]),
+                text,
+                now=now,
+                copies=int(str(message.get("copies", 1))),
+                flash=message.get("flash") is True,
+            )
             return {"delivery_ids": ids}
         if wanted == "stats":
             return {"dongles": {name: self.stats(dongle) for name, dongle in self.dongles.items()}}
-        name = str(message.get("dongle"))
-        if name not in self.dongles:
-            raise ValueError(f"there is no dongle {name!r}; there are {', '.join(self.dongles)}")
-        dongle = self.dongles[name]
+        if wanted == "faults":
+            return {"faults": dict(FAULTS)}
+        dongle = self.dongle(message.get("dongle"))
         if wanted == "knobs":
             changes = message.get("set", {})
             if not isinstance(changes, dict):
@@ -244,16 +252,57 @@ class _Stand:
             return {"plugged": dongle.plugged}
         if wanted == "fill":
             return {"filled": dongle.fill(now)}
+        if wanted == "call":
+            return {"rings": dongle.call(str(message["from"]), now)}
+        if wanted == "ussd":
+            push(dongle, str(message["text"]), now)
+            return {"said": dongle.plugged and dongle.registered}
+        if wanted == "reset":
+            dongle.start_anew(now)
+            return {"plugged": dongle.plugged}
+        if wanted == "swap":
+            other = self.dongle(message.get("with"))
+            mine, theirs = dongle.sim, other.sim
+            dongle.insert(theirs, now)
+            other.insert(mine, now)
+            return {"own_number": dongle.sim.own_number}
+        if wanted == "credit":
+            dongle.sim.credit = int(str(message["rupiah"]))
+            return {"credit": dongle.sim.credit}
+        if wanted == "schedule":
+            dongle.schedule(now, _steps(message["steps"]))
+            return {"scheduled": True}
         raise ValueError(f"there is nothing to do called {wanted!r}")
+
+    def dongle(self, name: object) -> Dongle:
+        if str(name) not in self.dongles:
+            raise ValueError(f"there is no dongle {name!r}; there are {', '.join(self.dongles)}")
+        return self.dongles[str(name)]
 
     def stats(self, dongle: Dongle) -> dict[str, object]:
         return {
+            "personality": dongle.personality.name,
             "plugged": dongle.plugged,
             "registered": dongle.registered,
             "own_number": dongle.sim.own_number,
             "stored": {one.name: len(one.slots) for one in (dongle.sim.storage, dongle.me, dongle.sr)},
             "waiting": self.network.waiting(dongle.sim.own_number),
+            "credit": dongle.sim.credit,
+            "pin_left": dongle.sim.pin_left,
+            "calls": dongle.calls,
+            "ringing": dongle.ringing,
+            "fired": dict(dongle.fired),
+            "hidden": dongle.hidden,
         }
+
+
+def _steps(given: object) -> list[tuple[timedelta, dict[str, object]]]:
+    """`[[seconds, {knob: value}], …]`. Raises ValueError for anything else."""
+    if not isinstance(given, list) or not all(
+        isinstance(step, list) and len(step) == 2 and isinstance(step[1], dict) for step in given
+    ):
+        raise ValueError("`steps` is a list of [seconds, {knob: value}]")
+    return [(timedelta(seconds=float(step[0])), step[1]) for step in given]
 
 
 def _plain(value: object) -> object:
@@ -273,8 +322,11 @@ def serve(folder: Path, network: Network, dongles: Mapping[str, Dongle], stop: t
 def control(folder: Path, message: Mapping[str, object], *, timeout: float = 5.0) -> dict[str, object]:
     """Send one control message and read its answer. Raises ControlError, OSError if nobody serves, TimeoutError.
 
-    `{"do": "knobs", "dongle": NAME, "set": {…}}` · `{"do": "unplug", "dongle": NAME, "seconds": 5}` · `plug` · `fill` ·
-    `{"do": "text", "from": …, "to": …, "text": …}` · `{"do": "ledger", "after": SEQ}` (5,000 at most) · `{"do": "stats"}`
+    `{"do": "knobs", "dongle": NAME, "set": {…}}` · `{"do": "schedule", "dongle": NAME, "steps": [[SECONDS, {knob: value}], …]}` ·
+    `{"do": "unplug", "dongle": NAME, "seconds": 5}` · `plug` · `reset` · `fill` · `{"do": "swap", "dongle": NAME, "with": NAME}`
+    (their SIMs) · `{"do": "text", "from": …, "to": …, "text": …, "copies": 1, "flash": false}` · `{"do": "call", "dongle": NAME,
+    "from": …}` · `{"do": "ussd", "dongle": NAME, "text": …}` (unasked) · `{"do": "credit", "dongle": NAME, "rupiah": N}` ·
+    `{"do": "ledger", "after": SEQ}` (5,000 at most) · `{"do": "stats"}` · `{"do": "faults"}`
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout)

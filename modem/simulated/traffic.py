@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 NOW = timedelta(0)
 
-Kind = Literal["part", "submitted", "delivered", "expired", "dropped", "received", "report"]
+Kind = Literal["part", "submitted", "delivered", "expired", "dropped", "received", "report", "ussd"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Entry:
 
     `part`: one part of a long text was accepted from a SIM · `submitted`: a whole text was · `delivered`: it reached the
     addressee · `expired`: its TP-VP ran out first · `dropped`: `interfere` kept a text from a SIM · `received`: a text
-    lies, whole, in a SIM's storage or was handed over · `report`: a status report was. `submit_id` names the submitted
+    lies, whole, in a SIM's storage or was handed over · `report`: a status report was ·
+    `ussd`: a code was dialled, `address`, and answered. `submit_id` names the submitted
     text that a received one answers.
     """
 
