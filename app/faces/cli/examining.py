@@ -45,7 +45,9 @@ from modem.doctor import (
     fault,
     host_findings,
     loop,
+    masked,
     valid_until,
+    warning,
 )
 
 ANSWER_WITHIN = 60.0
@@ -294,38 +296,36 @@ class _Visit:
 
 
 def _ask_lane(store: Store, lane: str, examined: Examined) -> PortFacts | None:
-    answer = _request(store, lane, "diagnosis", {}, examined)
+    answer, why = _request(store, lane, "diagnosis", {})
     if answer is None:
+        examined.findings.append(
+            fault(
+                "lane_does_not_answer",
+                f"lane {lane}",
+                "The running gateway holds this lane, but the lane did not answer the doctor.",
+                why,
+                f"`bpjs-sms lanes` shows its state; `bpjs-sms lanes restart {lane}` opens its modem anew",
+            )
+        )
         return None
-    examined.findings += [
-        replace(Finding.from_json(one), about=f"lane {lane}") for one in answer.get("findings", ())
-    ]
+    found = [Finding.from_json(one) for one in answer.get("findings", ())]
+    examined.findings += [replace(one, about=f"lane {lane}") for one in found]
     return PortFacts.from_json(answer["facts"])
 
 
 def _request(
-    store: Store, lane: str, kind: str, arguments: Mapping[str, Any], examined: Examined
-) -> Mapping[str, Any] | None:
-    """Let a running gateway's lane do something; its answer, None (and a finding) where there is none."""
+    store: Store, lane: str, kind: str, arguments: Mapping[str, Any]
+) -> tuple[Mapping[str, Any] | None, str]:
+    """Let a running gateway's lane do something: its answer, or None and why there is none."""
     asked = store.write(lambda tx: requests.ask(tx, lane, kind, arguments, "doctor", _now()))
     until, still = time.monotonic() + ANSWER_WITHIN, threading.Event()
     while True:
         over = time.monotonic() >= until
         found = store.write(partial(requests.collect, request_id=asked, give_up=over))
         if found.state == "done" and found.answer is not None:
-            return found.answer
+            return found.answer, ""
         if over or found.state == "refused":
-            why = str((found.answer or {}).get("detail", "it is still busy"))
-            examined.findings.append(
-                fault(
-                    "lane_does_not_answer",
-                    f"lane {lane}",
-                    "The running gateway holds this lane, but the lane did not answer the doctor.",
-                    why,
-                    f"`bpjs-sms lanes` shows its state; `bpjs-sms lanes restart {lane}` opens its modem anew",
-                )
-            )
-            return None
+            return None, str((found.answer or {}).get("detail", "it is still busy"))
         still.wait(_LOOK)
 
 
@@ -395,9 +395,19 @@ def _read_credit(
         if not lane.held or lane.sim_id is None:
             continue
         progress(f"Asking the operator for the credit of lane {lane.name} …")
-        answer = _request(store, lane.name, "ussd", {"code": code}, examined)
+        answer, why = _request(store, lane.name, "ussd", {"code": code})
         text = str((answer or {}).get("text", ""))
         credit, until = credit_in(text), valid_until(text)
+        if credit is None:
+            examined.findings.append(
+                warning(
+                    "credit_not_told",
+                    f"lane {lane.name}",
+                    f"The code {code} did not tell the credit.",
+                    why or f"the answer names no amount in Rp: {masked(text)}",
+                    "name the operator's own code for the credit with --credit-code; it stands on its web page",
+                )
+            )
         if credit is not None:
             sim, ends = lane.sim_id, until.isoformat() if until else None
 
