@@ -152,11 +152,11 @@ class Seat:
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"] + ":/usr/sbin", "PYTHONWARNINGS": "ignore"}
 
 
-def run(command: Sequence[str], folder: Path, *, ends: float = 90.0, **options: Any) -> str:
+def run(command: Sequence[str], folder: Path, *, ends: float = 90.0) -> str:
     """Run to the end and give all it said. Raises Absent on an exit code, after `ends` seconds, or if it is missing."""
     if shutil.which(command[0], path=ENVIRONMENT["PATH"]) is None:
         raise Absent(f"{command[0]} is not installed")
-    process = subprocess.Popen(
+    process: subprocess.Popen[str] = subprocess.Popen(
         command,
         cwd=folder,
         env=ENVIRONMENT | {"HOME": str(folder)},
@@ -165,9 +165,7 @@ def run(command: Sequence[str], folder: Path, *, ends: float = 90.0, **options: 
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        **options,
     )
-    said = ""
     try:
         said, _ = process.communicate(timeout=ends)
     except subprocess.TimeoutExpired:
