@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from string import Formatter
 
-from modem.simulated import Dongle, Knobs, Network, Reply, Sim
+from modem.simulated import Dongle, Knobs, Menu, Network, Reply, Sim
 from modem.simulated.pty import serve
 
 STATUS_ADDRESS = "087775500400"  # bpjskes-status; the service answers from the international form
@@ -21,6 +21,8 @@ _STATUS_ASKED = re.compile(r"STATUS BPKS(\d{13})#", re.IGNORECASE)
 _BALANCE_ASKED = re.compile(r"BALANCE#(\d{11})#", re.IGNORECASE)
 _WIB = timezone(timedelta(hours=7))
 _PART_GAP = timedelta(milliseconds=50)
+PRICE = 350  # rupiah a part; what 2757 costs at one operator
+CREDIT_CODE = "*888#"
 _INTERIM_FACTOR = 3  # the answer after an interim text takes so many times the usual delay
 
 
@@ -224,6 +226,23 @@ class World:
     dongles: dict[str, Dongle]
 
 
+def imei_of(place: int) -> str:
+    """An IMEI of a reporting body that does not exist, with its check digit (3GPP TS 23.003 annex B)."""
+    body = f"99{place:012d}"
+    doubled = [int(digit) * (1 + at % 2) for at, digit in enumerate(body)]
+    return body + str(-sum(one // 10 + one % 10 for one in doubled) % 10)
+
+
+def operator_menus(network: Network) -> None:
+    """Let the operator tell the credit by USSD, at once and from a menu."""
+    credit = Menu("Pulsa Anda Rp {credit}, aktif s.d. 31-12-2027")
+    network.price = PRICE
+    network.ussd[CREDIT_CODE] = credit
+    network.ussd["*123#"] = Menu(
+        "Menu contoh: 1 Pulsa, 2 Nomor saya", {"1": credit, "2": Menu("Nomor Anda {number}")}
+    )
+
+
 def build_world(
     n_lanes: int,
     *,
@@ -232,32 +251,36 @@ def build_world(
     seed: int = 0,
     radio: timedelta = timedelta(0),
     names_card: bool = True,
+    kinds: Sequence[str] = ("huawei",),
+    credit: int | None = None,
+    chaos: float = 0.0,
 ) -> World:
-    """Simulated lanes `xl-1`, `xl-2`, … with made-up SIMs, and the official services. Nothing runs until it is attached."""
+    """Simulated lanes `xl-1`, `xl-2`, … with made-up SIMs, and the official services. Nothing runs until it is attached.
+
+    The dongles are of these `kinds` in turn (ValueError for an unknown one), `credit` is what each SIM has in rupiah, and `chaos`
+    the chance of every fault at each of its occasions.
+    """
     network = Network(seed)
     official_services(network, late=late, reply_after=reply_after, names_card=names_card)
+    operator_menus(network)
     dongles = {}
     for place in range(1, n_lanes + 1):
         sim = Sim(
             iccid=f"8999{place:015d}",
             imsi=f"51011{place:010d}",
             own_number=f"+628170000{place:04d}",
+            credit=credit,
         )
-        dongles[f"xl-{place}"] = Dongle(network, sim, imei=f"99{place:013d}", knobs=Knobs(radio=radio))
+        dongles[f"xl-{place}"] = Dongle(
+            network,
+            sim,
+            imei=imei_of(place),
+            personality=kinds[(place - 1) % len(kinds)],
+            knobs=Knobs(radio=radio, chaos=chaos),
+        )
     return World(network, dongles)
 
 
-def run_pty(
-    folder: Path,
-    n: int,
-    *,
-    radio: timedelta,
-    reply_after: timedelta,
-    late: timedelta,
-    names_card: bool,
-    seed: int,
-    stop: threading.Event,
-) -> None:
-    """Serve `n` simulated lanes on ptys in a folder until `stop` is set, with their control socket and ledger."""
-    world = build_world(n, late=late, reply_after=reply_after, seed=seed, radio=radio, names_card=names_card)
+def run_pty(folder: Path, world: World, stop: threading.Event) -> None:
+    """Serve a world's lanes on ptys in a folder until `stop` is set, with their control socket and ledger."""
     serve(folder, world.network, world.dongles, stop)

@@ -18,6 +18,7 @@ from app.simulation import (
     balance_of,
     build_world,
     case_of,
+    imei_of,
     member_of,
     run_pty,
 )
@@ -161,14 +162,34 @@ def test_worlds_have_made_up_sims_of_their_own() -> None:
 def test_run_pty_serves_until_it_is_stopped(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
-    run_pty(
-        Path(tmp_path),
-        2,
-        radio=timedelta(0),
-        reply_after=AFTER,
-        late=LATE,
-        names_card=True,
-        seed=1,
-        stop=stop,
-    )
+    run_pty(Path(tmp_path), build_world(2, late=LATE, reply_after=AFTER, seed=1), stop)
     assert [path.name for path in tmp_path.iterdir()] == ["ledger.ndjson"]
+
+
+def test_the_operator_tells_the_credit_that_texts_have_cost() -> None:
+    world = build_world(2, late=LATE, reply_after=AFTER, kinds=("huawei", "quectel"), credit=1000)
+    assert [dongle.personality.name for dongle in world.dongles.values()] == ["huawei", "quectel"]
+    dongle = world.dongles["xl-2"]
+    dongle.feed(b"ATE0\r", START)
+    for _ in range(2):
+        dongle.feed(b'AT+CMGF=1;+CMGS="2757"\r', START)
+        assert b"+CMGS: " in dongle.feed(b"BALANCE#99012345678#\x1a", START)
+    dongle.feed(b'AT+CUSD=1,"*888#",15\r', START)
+    assert b'+CUSD: 0,"Pulsa Anda Rp 300, aktif s.d. 31-12-2027",15' in dongle.step(
+        START + timedelta(seconds=1)
+    )
+    dongle.feed(b'AT+CMGS="2757"\r', START)
+    assert b"+CMS ERROR: 21" in dongle.feed(b"BALANCE#99012345678#\x1a", START)
+
+
+def test_a_kind_of_stick_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match="no personality 'nokia'; there are huawei, zte"):
+        build_world(1, late=LATE, reply_after=AFTER, kinds=("nokia",))
+
+
+@pytest.mark.parametrize("place", [1, 2, 10, 64])
+def test_imeis_have_their_check_digit(place: int) -> None:
+    digits = [int(digit) for digit in reversed(imei_of(place))]
+    assert len(digits) == 15
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]
+    assert (sum(digits[::2]) + sum(doubled)) % 10 == 0

@@ -201,10 +201,8 @@ def _cops(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "?":
         if not dongle.registered:
             return ["+COPS: 0"]
-        shown = code if profile.operator_format == 2 else name
-        return [
-            f'+COPS: 0,{profile.operator_format},"{messages.coded(channel, shown)}",{dongle.personality.access or 2}'
-        ]
+        shown = code if profile.operator_format == 2 else messages.coded(channel, name, address=True)
+        return [f'+COPS: 0,{profile.operator_format},"{shown}",{dongle.personality.access or 2}']
     values = arguments(arg)
     mode = number(values[0], 0, 4, cme(50))
     if mode == 3:
@@ -244,19 +242,19 @@ def _cgatt(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
 
 def _cscs(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
-        shown = ",".join(f'"{one}"' for one in messages.CHARSETS)
+        shown = ",".join(f'"{one}"' for one in channel.dongle.personality.charsets)
         return [f"+CSCS: ({shown})"]
     if op == "?":
         return [f'+CSCS: "{channel.profile.charset}"']
     wanted = arguments(arg)[0].upper()
-    if wanted not in messages.CHARSETS:
+    if wanted not in channel.dongle.personality.charsets:
         raise cme(50)
     channel.profile.charset = wanted
     return []
 
 
 def _cnum(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    number_ = messages.coded(channel, channel.dongle.sim.own_number)
+    number_ = messages.coded(channel, channel.dongle.sim.own_number, address=True)
     return [] if op == "=?" or not number_ else [f'+CNUM: "","{number_}",145']
 
 
@@ -342,7 +340,7 @@ def _cpbr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     last = number(values[1], 1, _PHONEBOOK_SIZE, cme(21)) if len(values) > 1 else first
     book = {1: (sim.own_number, "")} if own else sim.phonebook
     return [
-        f'+CPBR: {place},"{messages.coded(channel, digits)}",{145 if digits[:1] == "+" else 129},"{messages.coded(channel, name)}"'
+        f'+CPBR: {place},"{messages.coded(channel, digits, address=True)}",{145 if digits[:1] == "+" else 129},"{messages.coded(channel, name)}"'
         for place, (digits, name) in sorted(book.items())
         if first <= place <= last
     ]

@@ -30,7 +30,6 @@ Handler = Callable[["Channel", str, str, datetime], Lines]
 
 _STATES = ("REC UNREAD", "REC READ", "STO UNSENT", "STO SENT", "ALL")  # 3GPP TS 27.005 §3.1 <stat>
 _TPDU_LIMIT = 176  # octets of the longest SMS-SUBMIT TPDU with 12-octet address, rounded up
-CHARSETS = ("IRA", "GSM", "UCS2", "HEX", "8859-1")
 _SUBMIT_ADDRESS = (
     3  # where TP-DA begins in a SUBMIT without a service centre: behind its length, the first octet, TP-MR
 )
@@ -50,9 +49,11 @@ class Prompt:
 # -- text mode's characters -----------------------------------------------------------------------
 
 
-def coded(channel: Channel, text: str) -> str:
-    """A text as +CSCS wants it on the line."""
+def coded(channel: Channel, text: str, *, address: bool = False) -> str:
+    """A text as +CSCS wants it on the line; an address is never in hex but with UCS2."""
     charset = channel.profile.charset
+    if address and charset == "HEX":
+        charset = "GSM"
     if charset == "UCS2":
         return text.encode("utf-16-be", "replace").hex().upper()
     if charset in ("GSM", "HEX"):
@@ -61,9 +62,11 @@ def coded(channel: Channel, text: str) -> str:
     return text.encode("ascii" if charset == "IRA" else "latin-1", "replace").decode("latin-1")
 
 
-def plain(channel: Channel, line: str) -> str:
-    """What the host meant by a text of +CSCS. Raises Refused for what is none."""
+def plain(channel: Channel, line: str, *, address: bool = False) -> str:
+    """What the host meant by a text or an address of +CSCS. Raises Refused for what is none."""
     charset = channel.profile.charset
+    if address and charset == "HEX":
+        charset = "GSM"
     try:
         if charset == "UCS2":
             return bytes.fromhex(line).decode("utf-16-be")
@@ -105,20 +108,20 @@ def _head(channel: Channel, slot: Slot, *, listed: bool) -> tuple[str, str]:
     shown = channel.profile.show_headers
     if isinstance(found, StatusReport):
         address, times = (
-            coded(channel, found.address),
+            coded(channel, found.address, address=True),
             f'"{stamp(found.service_centre_time)}","{stamp(found.discharge_time)}"',
         )
         return f'6,{found.reference},"{address}",{_type(found.address)},{times},{found.status}', ""
     body = _body(channel, found)
-    centre = coded(channel, channel.dongle.sim.centre)
+    centre = coded(channel, channel.dongle.sim.centre, address=True)
     if isinstance(found, Deliver):
-        head = f'"{coded(channel, found.sender)}",,"{stamp(found.service_centre_time)}"'
+        head = f'"{coded(channel, found.sender, address=True)}",,"{stamp(found.service_centre_time)}"'
         if shown and listed:
             head += f",{_type(found.sender)},{len(found.text)}"
         elif shown:
             head += f',{_type(found.sender)},4,{found.pid},{found.dcs},"{centre}",145,{len(found.text)}'
         return head, body
-    head = f'"{coded(channel, found.address)}",'
+    head = f'"{coded(channel, found.address, address=True)}",'
     if shown and listed:
         head += f",{_type(found.address)},{len(found.text)}"
     elif shown:
@@ -216,8 +219,8 @@ def _csca(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return []
     if op == "?":
-        return [f'+CSCA: "{coded(channel, channel.dongle.sim.centre)}",145']
-    wanted = plain(channel, arguments(arg)[0])
+        return [f'+CSCA: "{coded(channel, channel.dongle.sim.centre, address=True)}",145']
+    wanted = plain(channel, arguments(arg)[0], address=True)
     if not wanted.removeprefix("+").isdigit():
         raise cms(330)
     channel.dongle.sim.centre = wanted
@@ -415,7 +418,7 @@ def _enter(send: bool) -> Handler:
             if send and not values[0]:
                 raise cms(305)
             stat = from_stat.get(values[2].upper() if len(values) > 2 else "", 2)
-            channel.ask(Prompt(send, address=plain(channel, values[0]), stat=stat), now)
+            channel.ask(Prompt(send, address=plain(channel, values[0], address=True), stat=stat), now)
         else:
             if op != "=":
                 raise cms(304)
@@ -437,7 +440,7 @@ def _cmss(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         found = decode(slot.pdu, outgoing=True)
         if len(values) > 1 and values[1] and isinstance(found, StoredSubmit):
             again = encode_submit(
-                plain(channel, values[1]),
+                plain(channel, values[1], address=True),
                 found.text,
                 validity=found.validity,
                 report=found.report_requested,

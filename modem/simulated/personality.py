@@ -29,6 +29,7 @@ class Personality:
     first_index: int
     me_slots: int
     cnmi: str
+    charsets: tuple[str, ...]
     unknown: str
     ussd: str
     generation: int
@@ -89,6 +90,7 @@ def _personality(name: str, table: dict[str, Any]) -> Personality:
         first_index=table["first_index"],
         me_slots=table["me_slots"],
         cnmi=table["cnmi"],
+        charsets=tuple(table["charsets"]),
         unknown=table["unknown"],
         ussd=table["ussd"],
         generation=table["generation"],

@@ -121,11 +121,28 @@ def simulate(
     late: str = typer.Option("30s", metavar="DURATION", help="How long a late answer takes."),
     seed: int = typer.Option(0, help="The same seed, the same network."),
     no_card_number: bool = typer.Option(False, "--no-card-number", help="Answers never name the card."),
+    personality: str = typer.Option(
+        "huawei", metavar="KINDS", help="Kinds of sticks, in turn: huawei,zte,simcom,quectel,etsi."
+    ),
+    credit: int = typer.Option(
+        10_000_000, min=0, metavar="RUPIAH", help="What each SIM has; *888# tells it."
+    ),
+    chaos: float = typer.Option(
+        0.0, min=0.0, max=1.0, metavar="CHANCE", help="How likely every fault is, at each of its occasions."
+    ),
 ) -> None:
-    """Put simulated dongles on ptys, for any program that speaks AT."""
+    """Put simulated dongles on ptys, for any program that speaks AT: DIR/xl-1, its second port DIR/xl-1.app, …"""
     session: Session = ctx.obj
     durations = {"radio": radio, "reply_after": reply_after, "late": late}
-    _simulate(session, pty, sims, durations, seed, not no_card_number)
+    kinds = [kind.strip() for kind in personality.split(",")]
+    options = {
+        "seed": seed,
+        "names_card": not no_card_number,
+        "kinds": kinds,
+        "credit": credit,
+        "chaos": chaos,
+    }
+    _simulate(session, pty, sims, durations, options)
 
 
 @app.command()
@@ -218,24 +235,34 @@ def _offer_key(session: Session, store: Store, url: str) -> None:
 
 
 def _simulate(
-    session: Session, folder: Path, sims: int, durations: dict[str, str], seed: int, names_card: bool
+    session: Session, folder: Path, sims: int, durations: dict[str, str], options: dict[str, Any]
 ) -> None:
     import signal
     import threading
 
     from app.domain.durations import parse_duration
-    from app.simulation import run_pty
+    from app.simulation import build_world, run_pty
 
     try:
         spans: dict[str, Any] = {name: parse_duration(text) for name, text in durations.items()}
+        world = build_world(sims, **spans, **options)
     except ValueError as error:
         raise Invalid(f"{error}.") from None
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     session.note(f"{sims} simulated dongles in {folder}; Ctrl-C ends them.")
+    for name, dongle in world.dongles.items():
+        session.note(f"  {folder / name}  {dongle.maker} {dongle.model}, number {dongle.sim.own_number}")
+    first, one = next(iter(world.dongles.items()))
+    session.note(
+        f"""try   BPJS_SMS_LANES='[{{"name": "{first}", "port": "{folder / first}"}}]' bpjs-sms doctor
+      echo '{{"do": "text", "from": "PROMO", "to": "{one.sim.own_number}", "text": "halo"}}' | nc -U {folder}/control.sock
+      echo '{{"do": "stats"}}' | nc -U {folder}/control.sock     # faults, storages, credit; "faults" lists what may go wrong
+      tail -f {folder}/ledger.ndjson                   # what really was on the air"""
+    )
     try:
-        run_pty(folder, sims, seed=seed, names_card=names_card, stop=stop, **spans)
+        run_pty(folder, world, stop)
     except OSError as error:
         raise GatewayError(
             "unreachable",
