@@ -1,0 +1,333 @@
+"""The whole doctor: a host folder with sticks on ptys, lanes of a running gateway, one SMS to itself, output and exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from host_folder import HostFolder
+from odd_modems import OddModem
+from test_doctor_port import stick
+
+from app.domain.errors import Invalid
+from app.faces.cli.commands import run
+from app.faces.cli.doctor import status_of
+from app.faces.cli.examining import Examined, Place, confirm_key_copy, examine, run_loop
+from app.runtime import Runtime, build
+from app.settings import LaneSettings, Settings
+from modem import PortSettings, SerialModem
+from modem.doctor import loop
+from modem.port import ModemError
+from modem.simulated import Dongle, Network, Sim, Ticker, attach, detach
+from modem.simulated.ports import utc_now
+
+HUAWEI = ("12d1", "1001")
+KINDS = {0: "ff/01/01", 2: "ff/01/02"}
+IMEI = "990000000000010"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> HostFolder:
+    return HostFolder(tmp_path / "root")
+
+
+@pytest.fixture
+def plug(host: HostFolder) -> Iterator[Callable[..., OddModem]]:
+    """Plug a stick in whose control port, interface 2, is played; interface 0 is a pty on which nobody speaks."""
+    with ExitStack() as stack:
+
+        def call(usb: str = "1-1.2", **answers: str) -> OddModem:
+            modem = stack.enter_context(stick(**answers).plugged_in())
+            ours, theirs = os.openpty()
+            stack.callback(os.close, ours)
+            stack.callback(os.close, theirs)
+            tty.setraw(theirs)
+            host.stick(usb, *HUAWEI, ports={0: os.ttyname(theirs), 2: modem.url}, kinds=KINDS)
+            return modem
+
+        yield call
+
+
+def settings(tmp_path: Path, *lanes: LaneSettings) -> Settings:
+    return Settings(
+        database=f"sqlite:///{tmp_path}/none.db",
+        lanes=lanes,
+        services=None,
+        sealing={"keys_file": tmp_path / "none.keys"},  # type: ignore[arg-type]
+    )
+
+
+def look(host: HostFolder, given: Settings, only: str | None = None) -> Examined:
+    return examine(given, only, place=Place(root=host.root, log="", uid=0))
+
+
+def codes(examined: Examined) -> list[str]:
+    return [finding.code for finding in examined.findings]
+
+
+def test_a_new_stick_and_no_idea(host: HostFolder, plug: Callable[..., OddModem], tmp_path: Path) -> None:
+    plug()
+    examined = look(host, settings(tmp_path))
+    assert examined.findings == []
+    assert status_of(examined.findings) == 0
+    assert [(port.port, port.role) for port in examined.ports] == [
+        ("/dev/ttyUSB0", "dialling"),
+        ("/dev/ttyUSB1", "control"),
+    ]
+    assert examined.ports[1].model == "huawei E173"
+    assert examined.settings_lines[:4] == [
+        "[[lanes]]",
+        'name = "lane-1"',
+        'port = "auto"',
+        examined.settings_lines[3],
+    ]
+    assert examined.settings_lines[3].startswith('usb = "1-1.2"')
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_the_lines_to_write_are_settings(
+    host: HostFolder, plug: Callable[..., OddModem], tmp_path: Path
+) -> None:
+    plug("1-1.2")
+    plug("1-1.3", **{"AT+CGSN": "990000000000028|OK"})
+    lines = look(host, settings(tmp_path)).settings_lines
+    file = tmp_path / "written.toml"
+    file.write_text("\n".join(lines))
+    assert run(["config", "--config", str(file)]) == 0
+    assert {'name = "lane-1"', 'name = "lane-2"'} <= set(lines)
+
+
+def test_two_new_sticks_with_one_imei(
+    host: HostFolder, plug: Callable[..., OddModem], tmp_path: Path
+) -> None:
+    plug("1-1.2")
+    plug("1-1.3")
+    examined = look(host, settings(tmp_path))
+    assert codes(examined) == ["imei_doubled"]
+    assert IMEI not in json.dumps(examined.as_json())
+    assert status_of(examined.findings) == 10
+
+
+def test_the_silent_port_of_a_stick_in_the_settings(
+    host: HostFolder, plug: Callable[..., OddModem], tmp_path: Path
+) -> None:
+    plug()
+    examined = look(host, settings(tmp_path, LaneSettings(name="xl-1", port="/dev/ttyUSB0")))
+    assert codes(examined) == ["wrong_port"]
+    assert 'port = "/dev/ttyUSB1"' in examined.findings[0].mend
+    assert status_of(examined.findings) == 11
+
+
+def test_a_lane_by_its_socket(host: HostFolder, plug: Callable[..., OddModem], tmp_path: Path) -> None:
+    plug(**{"AT+CPIN?": "+CPIN: SIM PIN|OK"})
+    lane = LaneSettings(name="xl-1", port="auto", usb="1-1.2")
+    assert codes(look(host, settings(tmp_path, lane), "xl-1")) == ["sim_pin"]
+    given = lane.model_copy(update={"pin_file": tmp_path / "pin"})
+    assert codes(look(host, settings(tmp_path, given), "xl-1")) == []
+
+
+def test_a_port_that_is_gone_is_told_once(
+    host: HostFolder, plug: Callable[..., OddModem], tmp_path: Path
+) -> None:
+    plug()
+    examined = look(host, settings(tmp_path, LaneSettings(name="xl-1", port="/dev/ttyUSB9")))
+    assert codes(examined) == ["port_missing"]
+
+
+def test_lanes_that_are_reached_over_a_network_need_no_stick(host: HostFolder, tmp_path: Path) -> None:
+    with stick().plugged_in() as modem:
+        lane = LaneSettings(name="xl-1", port=f"spy://{modem.url}")
+        assert codes(look(host, settings(tmp_path, lane))) == []
+
+
+def test_a_lane_that_is_not_there(host: HostFolder, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="no lane 'xl-9'"):
+        look(host, settings(tmp_path), "xl-9")
+
+
+# -- beside a running gateway -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[tuple[Runtime, Settings]]:
+    given = Settings(
+        database=f"sqlite:///{tmp_path}/gateway.db",
+        services=None,
+        sealing={"keys_file": tmp_path / "gateway.keys"},  # type: ignore[arg-type]
+    )
+    runtime = build(given, 2)
+    runtime.start()
+    try:
+        for worker in runtime.workers:
+            still = threading.Event()
+            assert any(worker.ready[0] or still.wait(0.05) for _ in range(200))
+        yield runtime, given
+    finally:
+        runtime.stop()
+
+
+def test_held_lanes_are_asked_through_the_gateway_and_go_on(
+    host: HostFolder, running: tuple[Runtime, Settings]
+) -> None:
+    runtime, given = running
+    examined = look(host, given)
+    assert [(port.lane, port.model, port.operator) for port in examined.ports] == [
+        ("xl-1", "huawei E173", "XL"),
+        ("xl-2", "huawei E173", "XL"),
+    ]
+    assert set(codes(examined)) <= {"imei_check_digit", "credit_unknown", "keys_without_copy"}
+    assert {"credit_unknown", "keys_without_copy"} <= set(codes(examined))
+    assert "51011000000" not in json.dumps(examined.as_json())
+    assert all(worker.ready[0] for worker in runtime.workers)
+    with pytest.raises(Invalid, match="stop the gateway"):
+        run_loop(examined, "xl-1", None, None, confirm=lambda question: True)
+
+
+def test_what_a_modem_of_a_held_lane_says_is_found(
+    host: HostFolder, running: tuple[Runtime, Settings]
+) -> None:
+    runtime, given = running
+    assert runtime._world is not None
+    runtime._world.dongles["xl-2"].turn(utc_now(), signal=3)
+    examined = look(host, given)
+    weak = [finding for finding in examined.findings if finding.code == "weak_signal"]
+    assert [finding.about for finding in weak] == ["lane xl-2"]
+
+
+def test_credit_is_asked_kept_and_then_known(host: HostFolder, running: tuple[Runtime, Settings]) -> None:
+    runtime, given = running
+    assert runtime._world is not None
+    runtime._world.network.ussd["*123#"] = "Pulsa Rp 25.000 aktif s.d. 31-12-2099"
+    place = Place(root=host.root, log="", uid=0)
+    examined = examine(given, "xl-1", "*123#", place=place)
+    assert not {"credit_unknown", "credit_not_told", "credit_low"} & set(codes(examined))
+    assert "credit_not_told" in codes(examine(given, "xl-1", "*999#", place=place))
+
+
+def test_a_confirmed_copy_of_the_keys_is_remembered(
+    host: HostFolder, running: tuple[Runtime, Settings]
+) -> None:
+    _, given = running
+    confirm_key_copy(given)
+    assert "keys_without_copy" not in codes(look(host, given))
+
+
+# -- one SMS to itself --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    network = Network(7)
+    sim = Sim(iccid="8999000000000000001", imsi="510110000000001", own_number="+62990000001")
+    attach("doctor", Dongle(network, sim, imei=IMEI))
+    try:
+        with Ticker(network):
+            yield network
+    finally:
+        detach("doctor")
+
+
+def free(name: str = "xl-1") -> Examined:
+    return Examined(free={name: PortSettings("simulated://doctor")})
+
+
+def submits(network: Network) -> int:
+    return sum(1 for entry in network.ledger if entry.kind == "submitted")
+
+
+def test_the_loop_proves_receiving_and_leaves_nothing_behind(network: Network) -> None:
+    asked: list[str] = []
+    examined = free()
+    looped = run_loop(examined, None, None, None, confirm=lambda question: not asked.append(question))
+    assert submits(network) == 1
+    assert len(asked) == 1
+    assert looped["storage"] == "SM"
+    assert 0 <= looped["delay_seconds"] < 10
+    assert abs(looped["centre_ahead_seconds"]) <= 2
+    assert looped["cost"] is None
+    assert examined.findings == []
+    with_modem = SerialModem(PortSettings("simulated://doctor"))
+    with_modem.open()
+    try:
+        assert with_modem.inbox() == []
+    finally:
+        with_modem.close()
+
+
+def test_the_loop_reads_the_price_where_the_credit_is_told(network: Network) -> None:
+    network.ussd["*123#"] = "Pulsa Rp 25.000"
+    assert run_loop(free(), None, None, "*123#", confirm=lambda question: True)["cost"] == 0
+
+
+def test_the_loop_sends_nothing_without_a_yes(network: Network) -> None:
+    with pytest.raises(Invalid, match="Nothing was sent"):
+        run_loop(free(), None, None, None, confirm=lambda question: False)
+    assert submits(network) == 0
+
+
+def test_the_loop_needs_exactly_one_free_port() -> None:
+    with pytest.raises(Invalid, match="there is none"):
+        run_loop(Examined(), None, None, None, confirm=lambda question: True)
+    both = Examined(free={"a": PortSettings("simulated://a"), "b": PortSettings("simulated://b")})
+    with pytest.raises(Invalid, match="--lane"):
+        run_loop(both, None, None, None, confirm=lambda question: True)
+
+
+def test_an_sms_that_does_not_come_back_is_a_fault_and_is_not_sent_again(network: Network) -> None:
+    modem = SerialModem(PortSettings("simulated://doctor"))
+    modem.open()
+    try:
+        with pytest.raises(ModemError, match="loop_not_received"):
+            loop(modem, "+62990000999", "nobody's", utc_now, patience=timedelta(seconds=0.3))
+    finally:
+        modem.close()
+    assert submits(network) == 1
+    examined = free()
+    said = run_loop(examined, None, "12", None, confirm=lambda question: True)
+    assert said["error"]["code"] == "number_invalid"
+    assert codes(examined) == ["loop_failed"]
+    assert submits(network) == 1
+
+
+# -- the command --------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_json_and_ends_by_severity(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bpjs-sms.toml"
+    file.write_text('database = "sqlite:///none.db"\n[[lanes]]\nname = "xl-1"\nport = "/dev/no-such-port"\n')
+    status = run(["doctor", "--json", "--lane", "xl-1", "--config", str(file)])
+    said = json.loads(capsys.readouterr().out)
+    assert status == 11
+    assert [finding["code"] for finding in said["findings"]] == ["port_missing"]
+    assert set(said["findings"][0]) == {"code", "severity", "about", "what", "how", "mend"}
+    assert [port["lane"] for port in said["ports"]] == ["xl-1"]
+    assert run(["doctor", "--lane", "xl-1", "--config", str(file)]) == 11
+    text = capsys.readouterr().out
+    assert "FAULT" in text
+    assert "mend" in text
+    assert "1 fault" in text
+
+
+def test_the_command_remembers_a_copy_of_the_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bpjs-sms.toml"
+    file.write_text('database = "sqlite:///kept.db"\n')
+    assert run(["doctor", "--key-copied", "--config", str(file)]) == 0
+    assert "bpjs-sms.keys has a copy" in capsys.readouterr().out
+
+
+def test_the_command_names_a_lane_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bpjs-sms.toml"
+    file.write_text('database = "sqlite:///none.db"\n')
+    assert run(["doctor", "--lane", "xl-9", "--config", str(file)]) == 2
+    assert "xl-9" in capsys.readouterr().err
