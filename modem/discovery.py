@@ -126,7 +126,7 @@ class Finder:
         self._lock = threading.Lock()
         self._answers: dict[tuple[str, str], _Answer] = {}
         self._learned: dict[tuple[str, str], int | None] = {}
-        self._held: dict[str, str] = {}
+        self._held: set[str] = set()
         self._queue: deque[tuple[_Place, _Answer]] = deque()
         self._running = 0
         self._next_start = 0.0
@@ -136,7 +136,7 @@ class Finder:
         """The control port that has this SIM, sits in this socket, or both, with its socket. Never waits: asks in the background.
 
         Raises ModemError: `probing` (call again in half a second), `stick_missing`, `stick_in_storage_mode`, `stick_hilink`,
-        `stick_without_port`, `stick_unknown`, `sim_missing`, `ambiguous`, or what the stick's ports said.
+        `stick_without_port`, `stick_unknown`, `sim_missing`, `ambiguous`, `port_busy`, or what the stick's ports said.
         """
         with self._lock:
             now = self._clock()
@@ -151,14 +151,14 @@ class Finder:
     def in_use(self, device: str) -> None:
         """A lane holds this port: its stick is left alone until `released`."""
         with self._lock:
-            self._held[device] = os.path.realpath(device)
+            self._held.add(device)
 
     def released(self, device: str) -> None:
         """The lane let go, or could not open it. Another SIM may be in there by now, so it is asked before a SIM is looked for."""
         with self._lock:
-            names = {device, self._held.pop(device, None) or os.path.realpath(device)}
+            self._held.discard(device)
             for answer in self._answers.values():
-                if names & answer.real:
+                if {device, os.path.realpath(device)} & answer.real:
                     answer.identity = answer.asked_at = answer.lent_at = None
 
     def _only_one(self, places: list[_Place], now: float) -> tuple[str, str | None]:
@@ -172,9 +172,12 @@ class Finder:
         answer = self._answers[place.key]
         if answer.device is None:
             self._ask(place, answer, now)
+            self._start(now)
         elif not answer.asking:
             answer.lent_at = now
             return answer.device, place.usb_path
+        if answer.error is None and not answer.asking and place.real & self._held_files():
+            raise ModemError("port_busy", f"another lane holds the stick at {place.name}", retryable=True)
         if answer.error is None or answer.asking:
             raise _probing()
         raise answer.error
@@ -191,11 +194,11 @@ class Finder:
                 answer.asked_at = None
         for place, answer in zip(places, answers, strict=True):
             self._ask(place, answer, now)
-        if any(
-            a.asking or (a.asked_at is None and not self._is_held(p))
-            for p, a in zip(places, answers, strict=True)
-        ):
-            raise _probing()
+        self._start(now)
+        held = self._held_files()
+        for place, answer in zip(places, answers, strict=True):
+            if answer.asking or (answer.asked_at is None and not place.real & held):
+                raise _probing()
         if having:
             raise ModemError(
                 "ambiguous",
@@ -248,23 +251,24 @@ class Finder:
             key = url, f"{node.st_ino}.{node.st_rdev}"
             yield _Place(key, (url,), frozenset({url, real}), None if stick is None else stick.usb_path, True)
 
-    def _is_held(self, place: _Place) -> bool:
-        return any(device in place.real or real in place.real for device, real in self._held.items())
+    def _held_files(self) -> set[str]:
+        """The ports that lanes hold, and where links to them lead now: a link may have come after the lane."""
+        return self._held | {os.path.realpath(device) for device in self._held}
 
     # -- asking --
 
     def _ask(self, place: _Place, answer: _Answer, now: float) -> None:
-        """Queue a question to this place where it is due and no lane holds it."""
-        if answer.due(now, settled=place.settled) and not self._is_held(place):
+        """Queue a question to this place where it is due."""
+        if answer.due(now, settled=place.settled):
             answer.asking = True
             self._queue.append((place, answer))
-            self._start(now)
 
     def _start(self, now: float) -> None:
-        """Start what is queued: few at a time, and none together."""
+        """Start what is queued and no lane holds: few at a time, and none together."""
+        held = self._held_files() if self._queue else set()
         while self._queue and self._running < _TOGETHER:
             place, answer = self._queue.popleft()
-            if self._is_held(place) or self._answers.get(place.key) is not answer:
+            if place.real & held or self._answers.get(place.key) is not answer:
                 answer.asking = False
                 continue
             self._running += 1

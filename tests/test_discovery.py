@@ -394,13 +394,14 @@ def test_a_missing_sim_names_what_keeps_it_from_being_found_but_no_number(bench:
 
 
 def test_what_a_lane_holds_is_not_asked(bench: Bench) -> None:
+    held = str(bench.host.root / "dev/serial/by-id/it")
+    bench.finder.in_use(held)  # before the stick is there
     bench.host.stick("1-1", *HUAWEI, ports={0: None, 1: None})
     bench.host.link("dev/serial/by-id/it", "../../ttyUSB1")
-    held = str(bench.host.root / "dev/serial/by-id/it")
-    bench.finder.in_use(held)
     assert bench.refusal(iccid=A).code == "sim_missing"
     bench.clock.now += 120
     assert bench.refusal(iccid=A).code == "sim_missing"
+    assert bench.refusal(usb="1-1").code == "port_busy"
     assert bench.ports.opened == []
     bench.finder.released(held)
     bench.ports.says = {"ttyUSB0": A}
