@@ -46,7 +46,6 @@ class SerialModem:
         self._sim = opening.Sim(None, None, None)
         self._open = False
         self._barred = not settings.bar_calls
-        self._owed: int | None = None
         self._reference: int | None = None
         self._counts = False
         # Below: written by the reader, guarded by the session's condition.
@@ -204,8 +203,10 @@ class SerialModem:
         with _before_ctrl_z():
             self._session.check()
         self._tell("ctrl-z", self._settings.url)
-        reference = self._enter()
-        return self._its_own(reference) if owed else self._went(reference)
+        with self._session.changed:
+            heard, known = self._session.late_verdicts, len(self._session.late_references)
+        said = self._enter()
+        return self._its_own(said, heard, known) if owed else self._went(said)
 
     def _offer(self, part: Submit) -> None:
         """AT+CMGS, the prompt, the PDU; Ctrl-Z is not yet written. A busy modem is asked for its prompt again."""
@@ -256,7 +257,7 @@ class SerialModem:
                         "modem_restarted",
                         "the modem started anew before it said whether the SMS went out",
                     )
-                self._owed = self._session.late_verdicts
+                self._session.owed = self._session.late_verdicts
             with suppress(ModemLost):
                 self._session.resync()
         except PortDied as death:
@@ -267,13 +268,13 @@ class SerialModem:
         for line in lines:
             reference = at.message_reference(line)
             if reference is not None:
-                self._owed = None
+                self._session.owed = None
                 return reference
         verdict = verdicts.verdict(lines[-1]) if lines else None
         if verdict is None:
             raise MaybeSubmitted(code, why)
-        self._owed = None
-        if verdict.code in verdicts.IN_DOUBT or verdict.code == "error":
+        self._session.owed = None
+        if verdicts.leaves_doubt(verdict):
             raise MaybeSubmitted(verdict.code, verdict.detail, blame=verdict.blame)
         return self._refused(verdict)
 
@@ -286,20 +287,22 @@ class SerialModem:
 
     def _owes_a_verdict(self) -> bool:
         """True if a submit before this one was given up and its verdict has not come since."""
-        with self._session.changed:
-            if self._owed != self._session.late_verdicts:
-                self._owed = None
-        return self._owed is not None
+        session = self._session
+        with session.changed:
+            if session.owed != session.late_verdicts:
+                session.owed = None
+            return session.owed is not None
 
-    def _its_own(self, said: int | NotSubmitted) -> int:
-        """The reference of this submit, where `said` may be the verdict that an earlier one had been owed."""
+    def _its_own(self, said: int | NotSubmitted, heard: int, known: int) -> int:
+        """The reference of this submit, where `said` may be the verdict that an earlier one had been owed.
+
+        `heard`, `known`: how many late verdicts and references there were before it.
+        """
         session = self._session
         expected = None if self._reference is None or not self._counts else (self._reference + 1) % 256
         if isinstance(said, int) and expected is not None and said == (expected + 1) % 256:
             return self._went(said)
         with session.changed:
-            heard = session.late_verdicts
-            known = len(session.late_references)
             session.changed.wait_for(
                 lambda: session.late_verdicts != heard or session.death is not None,
                 min(self._settings.drain_timeout.total_seconds(), _SECOND_VERDICT_SECONDS),

@@ -98,7 +98,7 @@ def _offer_pin(session: Session, settings: PortSettings, quirks: Quirks) -> None
             "sim_pin_refused",
             "the SIM refused this PIN before: correct pin_file; it is not offered twice, three wrong tries lock the SIM",
         )
-    tries = at.pin_tries(session.attempt(quirks.pin_tries or _PIN_TRIES), quirks.pin_tries_pattern)
+    tries = _tries_left(session, quirks)
     if tries is not None and tries < _LAST_TRIES:
         raise SimLocked(
             "sim_pin_too_few_tries",
@@ -119,6 +119,15 @@ def _offer_pin(session: Session, settings: PortSettings, quirks: Quirks) -> None
             f"after its PIN the SIM asks for {state}: use a phone to unlock it",
             pin_was_offered=True,
         )
+
+
+def _tries_left(session: Session, quirks: Quirks) -> int | None:
+    """By the maker's query, else by the standard's; None where the modem knows neither."""
+    for query, pattern in ((quirks.pin_tries, quirks.pin_tries_pattern), (_PIN_TRIES, None)):
+        tries = at.pin_tries(session.attempt(query), pattern) if query else None
+        if tries is not None:
+            return tries
+    return None
 
 
 def _locked(state: str) -> SimLocked:

@@ -28,6 +28,13 @@ _READ_SECONDS = 1.0  # how long one read blocks; cancel_read ends it early
 _READ_SECONDS_WITHOUT_CANCEL = 0.2  # socket:// and rfc2217:// have no cancel_read: close waits so long
 _WRITE_SECONDS = 10.0  # a command line takes 4 ms at 115200 baud; a port that takes none for so long is stuck
 _OK_SECONDS = 5.0  # behind +CMGS its OK follows at once
+_SMS_COMMANDS = (
+    "AT+CM",
+    "AT+CN",
+    "AT+CP",
+    "AT+CS",
+    CTRL_Z,
+)  # +CMGR, +CNMI, +CPMS, +CSCA, …; also +CPIN and +CSQ
 _USSD_LINES = 40  # 182 octets (3GPP TS 23.038 §5) hold fewer lines that a person wrote
 _MARKS = (
     "+CMEE",
@@ -91,6 +98,8 @@ class Transport(SerialComms):  # type: ignore[misc]
         self.late_references: list[int] = []
         self.late_verdicts = 0
         """How many verdicts on a submit came when none was waited for: +CMGS or +CMS ERROR."""
+        self.owed: int | None = None
+        """`late_verdicts` as it was when a submit's verdict was given up; while the two are equal, that one may still come."""
         self.death: PortDied | None = None
         self.understood = False
         """A line came that only a modem says; what answers AT only later is starting."""
@@ -255,17 +264,21 @@ class Transport(SerialComms):  # type: ignore[misc]
             else:
                 self.notifyCallback([event])
         elif (reference := at.message_reference(event)) is not None and not (
-            pending and pending.command == CTRL_Z
+            pending and pending.command == CTRL_Z and not pending.done
         ):
             self.late_references.append(reference)
             self.late_verdicts += 1
             self._stray_ok = True
         elif self._stray_ok and event == "OK":
             self._stray_ok = False
+        elif event.startswith("+CMS ERROR") and (pending is None or pending.done or self._is_owed(pending)):
+            self.late_verdicts += 1
         elif pending is not None and not pending.done:
             pending.take(event)
-        elif event.startswith("+CMS ERROR"):
-            self.late_verdicts += 1
+
+    def _is_owed(self, pending: _Pending) -> bool:
+        """True for an error of SMS that another command than one of SMS cannot have caused (3GPP TS 27.005 §3.2.5)."""
+        return self.owed == self.late_verdicts and not pending.command.startswith(_SMS_COMMANDS)
 
     def _belongs_to_header(self, event: str) -> bool:
         """The PDU that +CMT or +CDS announced, which other URCs and noise may come before; no other command's PDU is taken for it."""

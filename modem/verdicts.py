@@ -166,8 +166,7 @@ EMPTY_SLOT = frozenset({"invalid_memory_index", "invalid_index", "not_found"})
 
 UNKNOWN_COMMAND = frozenset({"error", "operation_not_supported"})
 
-IN_DOUBT = frozenset({"network_timeout", "unknown_error", "unknown"})
-"""Codes that, after Ctrl-Z, do not say that nothing went out."""
+_IN_DOUBT = re.compile(r"network_timeout|unknown_error|unknown|error|cm[es]_error|cms_[3-9]\d\d+|cme_\d+")
 
 _ERROR = re.compile(r"\+(CM[ES]) ERROR:\s*(.*)")
 _BY_TEXT = {verdict.code: verdict for table in (CME, CMS) for verdict in table.values()} | {
@@ -201,3 +200,8 @@ def verdict(line: str) -> Verdict | None:
     return _BY_TEXT.get(slug) or Verdict(
         f"{family.lower()}_error", "modem", True, f"the modem reported: {said[:80]}"
     )
+
+
+def leaves_doubt(verdict: Verdict) -> bool:
+    """True if, after Ctrl-Z, it does not say that nothing went out: a time-out of the network, and what no standard names."""
+    return _IN_DOUBT.fullmatch(verdict.code) is not None

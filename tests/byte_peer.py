@@ -20,7 +20,7 @@ OTHER = encode_deliver("2757", "lain", NOON)
 (PART,) = encode_submit("2757", "BALANCE#99012345678#", validity=None, report=False, concat_reference=0)
 PARTS = encode_submit("2757", "x" * 200, validity=None, report=False, concat_reference=0)
 SOON = timedelta(milliseconds=400)  # where silence is what is tested
-LONG = timedelta(seconds=30)
+LONG = timedelta(seconds=10)
 
 ANSWERS: dict[str, bytes] = {
     "AT+CPIN?": b"\r\n+CPIN: READY\r\n\r\nOK\r\n",
@@ -50,6 +50,9 @@ class Peer:
         self.url = url
         self._connect = connect
         self.answers = dict(ANSWERS)
+        self.turns: dict[
+            str, list[bytes]
+        ] = {}  # what a command is answered before it is answered by the table
         self.prompt = b"\r\n> "
         self.verdicts = [b"\r\n+CMGS: 5\r\n\r\nOK\r\n"]
         self.heard: list[str] = []
@@ -101,10 +104,13 @@ class Peer:
             self._changed.notify_all()
 
     def _answer(self, command: str) -> None:
-        if command.startswith("AT+CMGS=") and b">" in self.prompt:
+        usual = self.prompt if command.startswith("AT+CMGS=") else self.answers.get(command, b"\r\nOK\r\n")
+        turns = self.turns.get(command)
+        said = turns.pop(0) if turns else usual
+        if command.startswith("AT+CMGS=") and b">" in said:
             self._text = ""
         self._hear(command)  # before it answers, for who asked goes on at once
-        self.say(self.prompt if command.startswith("AT+CMGS=") else self.answers.get(command, b"\r\nOK\r\n"))
+        self.say(said)
 
     def _enter(self, char: str) -> None:
         if char == "\x1b":

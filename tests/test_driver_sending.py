@@ -179,3 +179,101 @@ def test_unplugged_right_before_ctrl_z(modem: SerialModem, peer: Peer) -> None:
     with pytest.raises(NotSubmitted) as refusal:
         modem.submit([PART], pull)
     assert refusal.value.code == "port_lost"
+
+
+SENT = b"\r\n+CMGS: %d\r\n\r\nOK\r\n"
+REFUSED = b"\r\n+CMS ERROR: 38\r\n"
+
+
+def counting_until_silence(hasty: SerialModem, peer: Peer) -> None:
+    """Two that went, so that it is known to count, and one whose verdict does not come."""
+    peer.verdicts = [SENT % 41, SENT % 42, b"", b"\r\nnothing that is known\r\n"]
+    assert [hasty.submit([PART], yes), hasty.submit([PART], yes)] == [[41], [42]]
+    with pytest.raises(MaybeSubmitted, match="no_verdict"):
+        hasty.submit([PART], yes)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reference", "late"),
+    [
+        (SENT % 44, 44, []),  # it went on counting: the one in doubt had taken 43
+        (SENT % 43 + SENT % 44, 44, [43]),
+        (SENT % 7 + SENT % 44, 44, [7]),
+        (SENT % 7, 7, []),  # no other one comes, and it is not what the one in doubt would have
+        (REFUSED + SENT % 44, 44, []),
+    ],
+)
+def test_after_a_doubt_a_verdict_is_believed_that_tells_whose_it_is(
+    hasty: SerialModem, peer: Peer, verdict: bytes, reference: int, late: list[int]
+) -> None:
+    counting_until_silence(hasty, peer)
+    peer.verdicts = [verdict, SENT % (reference + 1)]
+    assert hasty.submit([PART], yes) == [reference]
+    assert hasty.late_references() == late
+    assert hasty.submit([PART], yes) == [reference + 1]
+
+
+@pytest.mark.parametrize("verdict", [SENT % 43, REFUSED, SENT % 43 + REFUSED])
+def test_after_a_doubt_a_verdict_that_may_be_the_other_one_s_is_a_doubt(
+    hasty: SerialModem, peer: Peer, verdict: bytes
+) -> None:
+    counting_until_silence(hasty, peer)
+    peer.verdicts = [verdict]
+    with pytest.raises(MaybeSubmitted, match="unclear_verdict"):
+        hasty.submit([PART], yes)
+
+
+@pytest.mark.parametrize("late", [SENT % 43, REFUSED])
+def test_a_doubt_whose_verdict_came_casts_no_other(hasty: SerialModem, peer: Peer, late: bytes) -> None:
+    counting_until_silence(hasty, peer)
+    peer.answers["AT+CREG?"] = late + ANSWERS["AT+CREG?"]
+    status = hasty.status()
+    assert (status.registration, status.signal) == ("home", 20)
+    peer.verdicts = [REFUSED]
+    with pytest.raises(NotSubmitted):
+        hasty.submit([PART], yes)
+
+
+def test_a_busy_modem_is_asked_again_for_its_prompt_but_never_given_a_pdu_twice(
+    modem: SerialModem, peer: Peer
+) -> None:
+    peer.turns[f"AT+CMGS={PART.length}"] = [b"\r\n+CMS ERROR: 515\r\n", b"\r\n+CMS ERROR: SIM busy\r\n"]
+    peer.verdicts = [b"\r\n+CMS ERROR: 515\r\n"]
+    with pytest.raises(NotSubmitted, match="please_wait"):
+        modem.submit([PART], yes)
+    assert peer.heard == [f"AT+CMGS={PART.length}"] * 3 + ["CTRL-Z"]
+
+
+def test_what_went_of_a_text_in_doubt_is_told(hasty: SerialModem, peer: Peer) -> None:
+    for second in (b"", REFUSED, b"\r\nERROR\r\n"):
+        peer.verdicts = [SENT % 5, second]
+        with pytest.raises(MaybeSubmitted) as doubt:
+            hasty.submit(PARTS, yes)
+        assert doubt.value.references == (5,)
+        hasty.late_references()
+    peer.verdicts = [b"\r\nOK\r\n"]
+    with pytest.raises(MaybeSubmitted) as doubt:
+        hasty.submit(PARTS, yes)
+    assert doubt.value.references == ()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind", "code"),
+    [
+        (b"\r\n+CMS ERROR: SMSC address unknown\r\n", NotSubmitted, "smsc_address_unknown"),
+        (b"\r\n+CMS ERROR: no network service\r\n", NotSubmitted, "no_network_service"),
+        (b"\r\n+CMS ERROR: Network timeout\r\n", MaybeSubmitted, "network_timeout"),
+        (b"\r\n+CMS ERROR: unknown error\r\n", MaybeSubmitted, "unknown_error"),
+        (b"\r\n+CMS ERROR: it broke\r\n", MaybeSubmitted, "cms_error"),
+        (b"\r\n+CMS ERROR: 605\r\n", MaybeSubmitted, "cms_605"),
+        (b"\r\n+CMS ERROR: 17\r\n", NotSubmitted, "cms_17"),
+        (b"\r\nCOMMAND NOT SUPPORT\r\n", MaybeSubmitted, "error"),
+    ],
+)
+def test_verdicts_in_words(
+    modem: SerialModem, peer: Peer, verdict: bytes, kind: type[ModemError], code: str
+) -> None:
+    peer.verdicts = [verdict]
+    with pytest.raises(ModemError) as refusal:
+        modem.submit([PART], yes)
+    assert (type(refusal.value), refusal.value.code) == (kind, code)
