@@ -64,6 +64,7 @@ def test_a_healthy_lane_gives_nothing() -> None:
         ({"delay": timedelta(minutes=-5)}, "clock_off", "warning"),
         ({"delay": timedelta(hours=7)}, "clock_off", "warning"),
         ({"state": "locked", "reason": "the SIM refused this PIN before"}, "lane_locked", "fault"),
+        ({"state": "locked", "pin_offered": True}, "pin_refused", "fault"),
         ({"state": "failed", "reason": "no_storage"}, "lane_failed", "fault"),
         ({"state": "offline", "reason": "port_missing"}, "lane_offline", "fault"),
     ],
@@ -79,6 +80,7 @@ def test_a_row_gives_exactly_that_finding(changes: dict[str, object], code: str,
         {"delay": timedelta(minutes=20)},  # the quickest text may have been slow
         {"active_until": None},
         {"active_until": "soon"},
+        {"pin_offered": True},  # offered just now
         {"state": "offline", "held": False},  # no gateway runs
         {"sim_id": None, "credit": None},  # there never was a SIM
     ],

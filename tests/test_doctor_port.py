@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import termios
 import threading
 import tty
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from odd_modems import Habits, OddModem
 
 from modem import PortSettings, SerialModem
 from modem.doctor import (
+    BAUDS,
     QUERIES,
     Finding,
     Line,
@@ -33,6 +35,8 @@ PORT = "/dev/ttyUSB2"
 IMEI = "990000000000010"
 HEALTHY: dict[str, str] = {
     "AT+CPIN?": "+CPIN: READY|OK",
+    "AT+CPINR": "+CPINR: SIM PIN,3,3|+CPINR: SIM PUK,10,10|OK",
+    "AT^CPIN?": "^CPIN: READY,,10,3,10,3|OK",
     "AT+CGMI": "huawei|OK",
     "AT+CGMM": "E173|OK",
     "AT+CGMR": "11.126|OK",
@@ -180,11 +184,31 @@ def test_a_port_that_cannot_be_opened(refusal: str, code: str) -> None:
     assert codes(port_findings(PortFacts(PORT, refusal=(refusal, "why")))) == [code]
 
 
-def test_a_pin_in_the_settings_is_not_missed_and_a_refused_one_is_told() -> None:
-    locked = facts({"AT+CPIN?": "+CPIN: SIM PIN|OK"})
-    assert port_findings(locked, pin_given=True) == []
-    refused = replace(locked, refusal=("sim_pin_refused", "the SIM did not take the PIN"))
-    assert codes(port_findings(refused, pin_given=True)) == ["pin_refused"]
+LOCKED = {"AT+CPIN?": "+CPIN: SIM PIN|OK"}
+
+
+def test_a_pin_in_the_settings_is_not_missed() -> None:
+    assert port_findings(facts(LOCKED, refusal=("sim_pin_required", "why")), pin_given=True) == []
+
+
+@pytest.mark.parametrize(
+    "tries",
+    [
+        {"AT+CPINR": "+CPINR: SIM PIN,2,3|+CPINR: SIM PUK,10,10|OK"},
+        {"AT+CPINR": "ERROR", "AT^CPIN?": "^CPIN: SIM PIN,1,10,1,10,3|OK"},
+    ],
+)
+def test_a_wrong_pin_was_tried(tries: Mapping[str, str]) -> None:
+    for written in (False, True):
+        assert codes(port_findings(facts({**LOCKED, **tries}), pin_given=written)) == ["wrong_pin_tried"]
+
+
+def test_a_refusal_that_the_answers_do_not_explain_is_told_as_it_came() -> None:
+    (finding,) = port_findings(facts(refusal=("error", "the modem answered ERROR"), opened=False))
+    assert finding.code == "modem_refuses"
+    assert "the modem answered ERROR" in finding.how
+    explained = facts({"AT+CMGF=?": "+CMGF: (1)|OK"}, refusal=("error", "why"), opened=False)
+    assert codes(port_findings(explained)) == ["text_mode_only"]
 
 
 def test_an_answer_that_takes_too_long_is_told_but_not_the_networks() -> None:
@@ -283,14 +307,19 @@ def test_a_stick_without_a_sim() -> None:
         assert codes(port_findings(examine_port(settings(modem.url), SerialModem))) == ["no_sim"]
 
 
+def test_a_stick_with_text_mode_only() -> None:
+    with stick(**{"AT+CMGF=?": "+CMGF: (1)|OK", "AT+CMGF=0": "ERROR"}).plugged_in() as modem:
+        assert codes(port_findings(examine_port(settings(modem.url), SerialModem))) == ["text_mode_only"]
+
+
 def test_a_port_that_is_not_there() -> None:
     found = examine_port(settings("/dev/ttyUSB99"), SerialModem)
     assert codes(port_findings(found)) == ["port_missing"]
 
 
 @contextmanager
-def echoing(answer: bytes) -> Iterator[str]:
-    """A pty on which everything that is written is answered with these bytes."""
+def echoing(answer: bytes, speed: int | None = None) -> Iterator[str]:
+    """A pty on which everything that is written, at that speed if one is named, is answered with these bytes."""
     ours, theirs = os.openpty()
     tty.setraw(theirs)
     ends = threading.Event()
@@ -298,7 +327,8 @@ def echoing(answer: bytes) -> Iterator[str]:
     def play() -> None:
         while not ends.is_set():
             try:
-                if os.read(ours, 64) and answer:
+                heard = os.read(ours, 64)
+                if heard and answer and speed in (None, termios.tcgetattr(ours)[5]):
                     os.write(ours, answer)
             except OSError:
                 return
@@ -326,6 +356,14 @@ def echoing(answer: bytes) -> Iterator[str]:
 def test_what_is_heard_on_a_line(answer: bytes, code: str) -> None:
     with echoing(answer) as url:
         assert codes(port_findings(examine_port(settings(url), SerialModem))) == [code]
+
+
+def test_a_board_that_speaks_at_another_speed() -> None:
+    with echoing(b"\r\nOK\r\n", termios.B9600) as url:
+        found = examine_port(settings(url), SerialModem, bauds=BAUDS)
+    assert found.line == Line(115200, 9600)
+    (finding,) = port_findings(found)
+    assert (finding.code, finding.mend) == ("wrong_baud", "write baud = 9600 into this lane")
 
 
 def test_gather_asks_an_open_modem_and_times_it() -> None:

@@ -21,7 +21,8 @@ _l, _m, _q, _g, _p = t.lanes.c, t.sims.c, t.questions.c, t.messages.c, t.process
 
 @dataclass(frozen=True, slots=True)
 class LaneSeen:
-    """A lane as its row has it. `held`: a living process owns it · `delay`: the least arrival minus service centre time lately."""
+    """A lane as its row has it. `held`: a living process owns it · `delay`: the least arrival minus service centre time lately ·
+    pin_offered: the PIN of the settings was offered, and the SIM did not open."""
 
     name: str
     port: str
@@ -35,6 +36,7 @@ class LaneSeen:
     active_until: str | None
     usb_path: str | None
     delay: timedelta | None
+    pin_offered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ def lanes_seen(tx: Tx, now: datetime) -> list[LaneSeen]:
             held=row.lease_until is not None and row.lease_until > lease_now,
             sim_id=row.sim_id, imei=row.imei, model=" ".join(filter(None, (row.maker, row.model))) or None,
             credit=row.credit, active_until=row.active_until, usb_path=row.usb_path, delay=_delay(tx, row.sim_id),
+            pin_offered=row.pin_tried is not None,
         )
         for row in rows
     ]  # fmt: skip

@@ -10,7 +10,11 @@ from modem import at
 from modem.doctor.findings import masked
 from modem.port import Modem
 
-SIM_QUERIES = ("AT+CPIN?",)
+SIM_QUERIES = (
+    "AT+CPIN?",
+    "AT+CPINR",  # 3GPP TS 27.007 §8.65: tries left
+    "AT^CPIN?",  # Huawei: the same
+)
 MODEM_QUERIES = (
     "AT+CGMI",
     "AT+CGMM",

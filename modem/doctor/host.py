@@ -14,8 +14,12 @@ from modem.doctor.surroundings import NO_STICK, kernel_findings, surrounding, te
 
 _RULES = ("etc/udev/rules.d", "run/udev/rules.d", "lib/udev/rules.d", "usr/lib/udev/rules.d")
 _IGNORED = re.compile(r"^E:ID_MM_(?:DEVICE|PORT)_IGNORE=1$", re.MULTILINE)
+_IGNORE, _OPEN, _AWAKE = (
+    'ENV{ID_MM_DEVICE_IGNORE}="1"',
+    'GROUP="dialout", MODE="0660"',
+    'ATTR{power/control}="on"',
+)  # what a udev rule does (udev(7); ModemManager's documentation of its udev tags)
 _SELF_POWERED = 0x40  # bmAttributes, USB 2.0 §9.6.3
-UDEV_RULE = "sudo cp deploy/77-bpjs-sms.rules /etc/udev/rules.d/ && sudo udevadm control --reload && sudo udevadm trigger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,25 @@ class _Port:
     name: str
     file: Path
     stick: Stick | None
+
+
+def _rule(stick: Stick | None, what: str) -> str:
+    """The command that makes a udev rule for this stick's ids; `what` is what the rule does."""
+    ids = f"{stick.vendor}-{stick.product}" if stick else "tty"
+    match = (
+        f'ATTRS{{idVendor}}=="{stick.vendor}", ATTRS{{idProduct}}=="{stick.product}"'
+        if stick
+        else 'SUBSYSTEM=="tty"'
+    )
+    return (
+        f"echo '{match}, {what}' | sudo tee /etc/udev/rules.d/77-bpjs-sms-{ids}.rules && "
+        "sudo udevadm control --reload && sudo udevadm trigger"
+    )
+
+
+def _keep_away(stick: Stick | None) -> str:
+    rule = _rule(stick, _IGNORE)
+    return f"`{rule}`, then `sudo systemctl restart ModemManager`; where nobody needs it: `sudo systemctl disable --now ModemManager`"
 
 
 def control_port(stick: Stick) -> UsbPort | None:
@@ -230,7 +253,7 @@ def _rights(
 ) -> Iterator[Finding]:
     if uid == 0:
         return
-    closed: dict[str, tuple[list[str], os.stat_result]] = {}
+    closed: dict[str, tuple[list[str], os.stat_result, Stick | None]] = {}
     for port in _ports(root, plugged, listed):
         try:
             stat = port.file.stat()
@@ -238,8 +261,8 @@ def _rights(
             continue
         if not _may_open(stat, uid, groups):
             about = shown(port.stick) if port.stick else port.name
-            closed.setdefault(about, ([], stat))[0].append(port.name)
-    for about, (names, stat) in closed.items():
+            closed.setdefault(about, ([], stat, port.stick))[0].append(port.name)
+    for about, (names, stat, stick) in closed.items():
         group = _group(root, stat.st_gid)
         joins = stat.st_mode & 0o060 == 0o060
         yield fault(
@@ -251,7 +274,7 @@ def _rights(
             else f"the ports have mode {stat.st_mode & 0o777:04o}, which lets no group in",
             f"`sudo usermod -aG {group} $USER`, then log out and in again (a service: restart it)"
             if joins
-            else f"`{UDEV_RULE}`",
+            else f"`{_rule(stick, _OPEN)}`",
         )
 
 
@@ -279,13 +302,13 @@ def _holders(
     ports = _ports(root, plugged, listed)
     if not ports:
         return
-    by_file = {str(port.file): port.name for port in ports}
+    by_file = {str(port.file): port for port in ports}
     holding: set[str] = set()
     for held in held_ports(root, list(by_file)):
         if held.pid in ours:
             continue
         holding.add(held.program)
-        yield _held(by_file[held.device], held)
+        yield _held(by_file[held.device].name, held, by_file[held.device].stick)
     running = {text_of(process / "comm").strip() for process in _processes(root)}
     left = [stick for stick in plugged if stick.known and stick.ports and not _mm_ignores(root, stick)]
     if "ModemManager" in running - holding and left:
@@ -294,11 +317,11 @@ def _holders(
             shown(left[0]),
             "ModemManager runs, and says AT commands of its own to every new stick, also to this one.",
             "a process ModemManager, and no udev rule that keeps it away from the stick (ID_MM_DEVICE_IGNORE)",
-            f"`{UDEV_RULE}`, then `sudo systemctl restart ModemManager`; where nobody needs it: `sudo systemctl disable --now ModemManager`",
+            _keep_away(left[0]),
         )
 
 
-def _held(name: str, held: Held) -> Finding:
+def _held(name: str, held: Held, stick: Stick | None) -> Finding:
     how = f"process {held.pid} ({held.program}) has it open, by /proc/{held.pid}/fd"
     if held.program == "ModemManager":
         return fault(
@@ -306,7 +329,7 @@ def _held(name: str, held: Held) -> Finding:
             name,
             f"ModemManager has {name} open: two programs on one port spoil each other's answers.",
             how,
-            f"`{UDEV_RULE}`, then `sudo systemctl restart ModemManager`; where nobody needs it: `sudo systemctl disable --now ModemManager`",
+            _keep_away(stick),
         )
     if held.program == "brltty":
         return fault(
@@ -355,7 +378,8 @@ def _power(root: Path, plugged: Sequence[Stick]) -> Iterator[Finding]:
                 shown(stick),
                 "Linux may put the stick to sleep when nothing is said for a while: some then miss an SMS, or never wake up.",
                 f"power/control is auto, and the stick is {state} now",
-                f"`echo on | sudo tee /sys/bus/usb/devices/{stick.usb_path}/power/control`; for good: `{UDEV_RULE}`",
+                f"`echo on | sudo tee /sys/bus/usb/devices/{stick.usb_path}/power/control`; for good: "
+                f"`{_rule(stick, _AWAKE)}`",
             )
         hub = device.parent / stick.usb_path.rpartition(".")[0] if "." in stick.usb_path else None
         attributes = text_of(hub / "bmAttributes").strip() if hub is not None else ""

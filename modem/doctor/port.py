@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from modem import at
 from modem.doctor.facts import PortFacts
-from modem.doctor.findings import Finding, fault, masked, warning
+from modem.doctor.findings import WARNING, Finding, fault, masked, warning
 
 WEAK = 6
 """<rssi> of +CSQ below which sending often fails: 5 is -103 dBm (3GPP TS 27.007 §8.5), 2G needs about -102 dBm (TS 45.005 §6.2)."""
 SLOW = 5.0
 """Seconds for a local query: half of the driver's deadline for an answer (`PortSettings.answer_timeout`)."""
-_INDONESIA = "62"
+PIN_TRIES = 3  # 3GPP TS 31.101 §9.5.1
 _SMS_CLASS = 8  # <class> of +CLCK, 3GPP TS 27.007 §7.4
 _SIM_ABSENT = re.compile(r"\+CM[ES] ERROR: (?:10|310|SIM not inserted)", re.IGNORECASE)
 _SIM_BROKEN = re.compile(r"\+CM[ES] ERROR: (?:13|15|313|315|SIM failure|SIM wrong)", re.IGNORECASE)
@@ -50,7 +50,21 @@ def port_findings(facts: PortFacts, *, pin_given: bool = False) -> list[Finding]
     found = list(_modem(facts))
     if sim := list(_sim(facts, pin_given)):
         return found + sim
-    return [*found, *_network(facts), *_sms(facts)]
+    if _sim_state(facts) != "SIM PIN":  # else the settings have a PIN, which the gateway will offer
+        found += [*_network(facts), *_sms(facts)]
+        if facts.refusal is not None and all(finding.severity == WARNING for finding in found):
+            found.append(_unexplained(facts, facts.refusal))
+    return found
+
+
+def _unexplained(facts: PortFacts, refusal: tuple[str, str]) -> Finding:
+    return fault(
+        "modem_refuses",
+        facts.port,
+        "The gateway cannot set this modem up, and its answers do not show why.",
+        f"{refusal[0]}: {refusal[1]}",
+        "plug the stick out, wait ten seconds, and plug it in again; if it stays so, use another stick, and report this line",
+    )
 
 
 # -- the line -----------------------------------------------------------------------------------------------------
@@ -211,10 +225,21 @@ def _sim_state(facts: PortFacts) -> str | None:
     return _BY_ERROR.get(number[1]) if number else None
 
 
+def _tries(facts: PortFacts) -> tuple[int, str] | None:
+    """PIN tries left, and the line that says so; None where the modem does not tell."""
+    for line in (*facts.said("AT+CPINR"), *facts.said("AT^CPIN?")):
+        # +CPINR: SIM PIN,<left>,<of> · ^CPIN: <state>,<left>,<PUK>,<PIN>,…
+        found = re.match(r"\+CPINR:\s*\"?SIM PIN\"?,\s*(\d+)", line) or re.match(
+            r"\^CPIN:[^,]*,\s*\d*,\s*\d+,\s*(\d+)", line
+        )
+        if found:
+            return int(found[1]), line
+    return None
+
+
 def _sim(facts: PortFacts, pin_given: bool) -> Iterator[Finding]:
     port, state = facts.port, _sim_state(facts)
     how = f"AT+CPIN? answered {' '.join(facts.said('AT+CPIN?')) or facts.refused('AT+CPIN?')}"
-    refused = facts.refusal is not None and facts.refusal[0] == "sim_pin_refused"
     if state == "NOT INSERTED":
         yield fault(
             "no_sim",
@@ -231,11 +256,15 @@ def _sim(facts: PortFacts, pin_given: bool) -> Iterator[Finding]:
             how,
             "take the SIM out, wipe its contacts, put it in again; try it in a phone",
         )
-    elif state == "SIM PIN" and refused and facts.refusal:
+    elif state == "SIM PIN" and (tries := _tries(facts)) is not None and tries[0] < PIN_TRIES:
         yield fault(
-            "pin_refused", port, "The SIM refused the PIN that it was offered.", facts.refusal[1],
-            "correct pin_file of this lane; it is not offered twice, for the third wrong try locks the SIM",
-        )  # fmt: skip
+            "wrong_pin_tried",
+            port,
+            f"A wrong PIN was tried: {tries[0]} of {PIN_TRIES} tries are left, then the SIM locks itself.",
+            f"{how}; {tries[1]}",
+            "put the PIN right in pin_file of this lane, or enter the right one in a phone, which gives all tries back; the gateway "
+            "offers none while fewer than two are left",
+        )
     elif state == "SIM PIN" and not pin_given:
         yield fault(
             "sim_pin",

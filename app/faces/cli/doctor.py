@@ -120,6 +120,8 @@ def _show(session: Session, examined: Examined, looped: dict[str, Any] | None) -
         session.say("")
     if looped is not None:
         _show_loop(session, looped, rupiah)
+    if examined.unseen:
+        session.say(f"This user could not see {' and '.join(examined.unseen)}: `sudo bpjs-sms doctor` can.\n")
     session.say(_verdict(examined.findings))
 
 

@@ -67,12 +67,14 @@ class Examined:
     exchanges: list[Exchange] = field(default_factory=list)
     free: dict[str, PortSettings] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
+    unseen: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "findings": [finding.as_json() for finding in self.findings],
             "ports": [port.as_json() for port in self.ports],
             "settings": self.settings_lines,
+            "not_seen": self.unseen,
             "exchanges": [
                 {
                     "lane": one.lane,
@@ -216,13 +218,18 @@ class _Visit:
             for name in self.names
         ]
         files = [port for port in ports if port.startswith("/")]
+        log = self.place.kernel_log()
+        if log is None:
+            self._examined.unseen.append("the kernel's log (power and cable faults)")
+        if self.place.uid != 0:
+            self._examined.unseen.append("which ports other users' programs have open")
         self._examined.findings += host_findings(
             self.place.root,
             listed=files,
             uid=self.place.uid,
             groups=self.place.groups,
             ours=_serving(self._settings),
-            kernel_log=self.place.kernel_log(),
+            kernel_log=log or "",
             needed=not ports or bool(files) or "auto" in ports,
         )
 

@@ -60,7 +60,15 @@ def imei_findings(imeis: Iterable[tuple[str, str]]) -> list[Finding]:
 
 def _lane(lane: LaneSeen, services: Sequence[Service], home: str | None, today: date) -> Iterator[Finding]:
     about = f"lane {lane.name}"
-    if lane.held and lane.state in NOT_WORKING:
+    if lane.pin_offered and lane.state == "locked":
+        yield fault(
+            "pin_refused",
+            about,
+            "The SIM refused the PIN of the settings; the third wrong one locks it.",
+            lane.reason or "the PIN was offered once, and the SIM did not open",
+            "put the PIN right in this lane's pin_file and restart the gateway: the same PIN is never offered twice",
+        )
+    elif lane.held and lane.state in NOT_WORKING:
         yield fault(
             f"lane_{lane.state}",
             about,

@@ -65,8 +65,8 @@ class Place:
     uid: int = field(default_factory=os.geteuid)
     groups: frozenset[int] = field(default_factory=lambda: frozenset({os.getegid(), *os.getgroups()}))
 
-    def kernel_log(self) -> str:
-        """What the kernel said since it started, as far as this user may read it."""
+    def kernel_log(self) -> str | None:
+        """What the kernel said since it started; None where this user may not read it."""
         if self.log is not None:
             return self.log
         try:
@@ -84,7 +84,7 @@ class Place:
                     return file.read().decode("utf-8", "replace")
             except OSError:
                 continue
-        return ""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
