@@ -18,7 +18,7 @@ from test_doctor_port import stick
 
 from app.domain.errors import Invalid
 from app.faces.cli.commands import run
-from app.faces.cli.doctor import status_of
+from app.faces.cli.doctor import apart, status_of
 from app.faces.cli.examining import Examined, Place, confirm_key_copy, examine, run_loop
 from app.runtime import Runtime, build
 from app.settings import LaneSettings, Settings
@@ -315,6 +315,11 @@ def test_the_command_prints_json_and_ends_by_severity(
     assert "FAULT" in text
     assert "mend" in text
     assert "1 fault" in text
+
+
+def test_long_commands_stand_apart_so_that_they_can_be_copied() -> None:
+    long = "sudo " + "x" * 60
+    assert apart(f"first `{long}`, then `short`") == ("first (1), then `short`", [long])
 
 
 def test_the_command_remembers_a_copy_of_the_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,8 +40,8 @@ class _Port:
     stick: Stick | None
 
 
-def _rule(stick: Stick | None, what: str) -> str:
-    """The command that makes a udev rule for this stick's ids; `what` is what the rule does."""
+def _rule(stick: Stick | None, purpose: str, what: str) -> str:
+    """The command that makes a udev rule for this stick's ids, in a file of its own for each purpose."""
     ids = f"{stick.vendor}-{stick.product}" if stick else "tty"
     match = (
         f'ATTRS{{idVendor}}=="{stick.vendor}", ATTRS{{idProduct}}=="{stick.product}"'
@@ -49,14 +49,14 @@ def _rule(stick: Stick | None, what: str) -> str:
         else 'SUBSYSTEM=="tty"'
     )
     return (
-        f"echo '{match}, {what}' | sudo tee /etc/udev/rules.d/77-bpjs-sms-{ids}.rules && "
+        f"echo '{match}, {what}' | sudo tee /etc/udev/rules.d/77-bpjs-sms-{ids}-{purpose}.rules && "
         "sudo udevadm control --reload && sudo udevadm trigger"
     )
 
 
 def _keep_away(stick: Stick | None) -> str:
-    rule = _rule(stick, _IGNORE)
-    return f"`{rule}`, then `sudo systemctl restart ModemManager`; where nobody needs it: `sudo systemctl disable --now ModemManager`"
+    rule = _rule(stick, "alone", _IGNORE)
+    return f"tell it to leave this stick alone: `{rule}`, then `sudo systemctl restart ModemManager`; where nobody needs it: `sudo systemctl disable --now ModemManager`"
 
 
 def control_port(stick: Stick) -> UsbPort | None:
@@ -274,7 +274,7 @@ def _rights(
             else f"the ports have mode {stat.st_mode & 0o777:04o}, which lets no group in",
             f"`sudo usermod -aG {group} $USER`, then log out and in again (a service: restart it)"
             if joins
-            else f"`{_rule(stick, _OPEN)}`",
+            else f"`{_rule(stick, 'group', _OPEN)}`",
         )
 
 
@@ -378,8 +378,8 @@ def _power(root: Path, plugged: Sequence[Stick]) -> Iterator[Finding]:
                 shown(stick),
                 "Linux may put the stick to sleep when nothing is said for a while: some then miss an SMS, or never wake up.",
                 f"power/control is auto, and the stick is {state} now",
-                f"`echo on | sudo tee /sys/bus/usb/devices/{stick.usb_path}/power/control`; for good: "
-                f"`{_rule(stick, _AWAKE)}`",
+                f"keep it awake, now: `echo on | sudo tee /sys/bus/usb/devices/{stick.usb_path}/power/control`; and for good: "
+                f"`{_rule(stick, 'awake', _AWAKE)}`",
             )
         hub = device.parent / stick.usb_path.rpartition(".")[0] if "." in stick.usb_path else None
         attributes = text_of(hub / "bmAttributes").strip() if hub is not None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 WARNINGS, FAULTS = 10, 11
 """Exit statuses (design, section 6); 0 where nothing is wrong."""
+LONG_COMMAND = 50
+"""Characters from which a command stands on a line of its own, which the terminal may wrap but the text does not."""
 EXITS = f"Exit status: 0 nothing is wrong; {WARNINGS} warnings; {FAULTS} faults."
 
 
@@ -116,7 +119,10 @@ def _show(session: Session, examined: Examined, looped: dict[str, Any] | None) -
         )
         session.out.print(_wrapped("", finding.what, session.out.width))
         session.out.print(_wrapped("seen", finding.how, session.out.width))
-        session.out.print(_wrapped("mend", finding.mend, session.out.width))
+        prose, commands = apart(finding.mend)
+        session.out.print(_wrapped("mend", prose, session.out.width))
+        for number, command in enumerate(commands, 1):  # unbroken, so that it can be copied
+            session.say(f"       ({number}) {command}")
         session.say("")
     if looped is not None:
         _show_loop(session, looped, rupiah)
@@ -147,6 +153,19 @@ def _show_ports(session: Session, ports: Sequence[PortSeen]) -> None:
             grid.add_row(Text(f"  {port.port}"), Text(port.role or ""), Text(legible(told)))
         session.out.print(grid)
         session.say("")
+
+
+def apart(mend: str) -> tuple[str, list[str]]:
+    """The text with each long command in it replaced by a number in brackets, and those commands."""
+    commands: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if len(found[1]) <= LONG_COMMAND:
+            return found[0]
+        commands.append(found[1])
+        return f"({len(commands)})"
+
+    return re.sub(r"`([^`]+)`", number, mend), commands
 
 
 def _wrapped(label: str, text: str, width: int) -> Any:
