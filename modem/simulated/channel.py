@@ -110,12 +110,11 @@ class Channel:
         """Bytes that the host writes; what the port says to them at once."""
         dongle = self.dongle
         with dongle.network.lock:
+            dongle.network.step(now)  # what was due before these bytes came
             if not dongle.plugged:
                 return b""
             if not self.mute and not dongle.deaf:
                 self._incoming += data
-                if dongle.knobs.split:
-                    dongle.network.step(now)
                 self._work(now)
             dongle.network.step(now)
             return self.drain()

@@ -30,10 +30,10 @@ def handle(channel: Channel, command: Command, now: datetime) -> Lines:
     for key in (exact, name + op, name):
         if key in kind.answers and (op != "=" or key == exact):
             return list(kind.answers[key])
-    if name in kind.cards and op in ("", "?"):
-        return _card(channel, kind.cards[name])
-    if name in kind.tries and op in ("", "?"):
-        return security.tries(channel, kind.tries[name])
+    if name in kind.cards and op != "=":
+        return [] if op == "=?" else _card(channel, kind.cards[name])
+    if name in kind.tries and op != "=":
+        return [] if op == "=?" else security.tries(channel, kind.tries[name])
     if name in kind.spellings:
         return _remembered(dongle, kind.spellings[name], command)
     handler = COMMANDS.get(name)
