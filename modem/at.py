@@ -288,7 +288,7 @@ REGISTRATIONS = (
 """<stat> 0 to 10 (3GPP TS 27.007 §7.2, §10.1.22); 6, 7: SMS only; 8: emergency calls only; 9, 10: CSFB not preferred."""
 
 
-_LOCATION = re.compile(r'".*"|[0-9A-Fa-f]{4,8}|')
+_LOCATION = re.compile(r'".*"|[0-9A-Fa-f]{4,8}')
 
 
 def registration(line: str) -> str | None:
@@ -377,7 +377,11 @@ def _number(lines: Iterable[str], pattern: str) -> str | None:
 def plain(lines: Iterable[str]) -> str | None:
     """The one line of +CGMI, +CGMM or +CGMR, without its name and quotes; echoes and results are passed over."""
     for line in lines:
-        if is_final(line) or line.upper().startswith("AT") or not line.isascii():
+        if (
+            is_final(line)
+            or line.upper().startswith("AT")
+            or not re.fullmatch(r"[ -~]*[0-9A-Za-z][ -~]*", line)
+        ):
             continue
         text = re.sub(r"\+CGM[IMR]:\s*", "", line).strip('" ')
         if text:

@@ -44,7 +44,7 @@ def redacted(line: str, asked: str = "") -> str:
         return _CONTROLS[line]
     line = line.removesuffix("\r")
     if at.is_hex(line) and len(line) >= 8 and not line.isdecimal():
-        return f"<pdu {len(line) // 2} octets>"
+        return _NAMES_OF.get(asked.upper()) or f"<pdu {len(line) // 2} octets>"
     if secret := _SECRET.fullmatch(line):
         return f"{secret[1]}<pin>"
     known = _NAMED.match(line) or at.is_final(line) or at.is_urc(line) or asked.upper() in _TELLS_ITS_KIND

@@ -52,7 +52,7 @@ class PortDied(ModemLost):
         self.lines = tuple(lines)
 
 
-class _Pending:
+class Pending:
     """A command in flight. With a mark, nothing counts before the line that begins with it."""
 
     def __init__(self, command: str, mark: str | None = None) -> None:
@@ -108,7 +108,7 @@ class Transport(SerialComms):  # type: ignore[misc]
         self._urcs = tuple(urcs)
         self._drain_seconds = drain_seconds
         self._lines = at.LineBuffer()
-        self._pending: _Pending | None = None
+        self._pending: Pending | None = None
         self._header: str | None = None
         self._text: list[str] = []
         self._stray_ok = False
@@ -155,7 +155,7 @@ class Transport(SerialComms):  # type: ignore[misc]
             if not waitForResponse:
                 self._send(data)
                 return None
-            return self._ask(_Pending(data), timeout, prompt=expectedResponseTermSeq is not None)
+            return self._ask(Pending(data), timeout, prompt=expectedResponseTermSeq is not None)
 
     def resync(self) -> None:
         """After a timeout: ESC, then marked queries until one is answered in step. Raises PortDied where none is."""
@@ -163,7 +163,7 @@ class Transport(SerialComms):  # type: ignore[misc]
             for mark in _MARKS:
                 self._send(ESC)
                 try:
-                    self._ask(_Pending(f"AT{mark}?\r", f"{mark}:"), self._drain_seconds)
+                    self._ask(Pending(f"AT{mark}?\r", f"{mark}:"), self._drain_seconds)
                 except TimeoutException:
                     continue
                 return
@@ -173,7 +173,7 @@ class Transport(SerialComms):  # type: ignore[misc]
             )
             self.check()
 
-    def _ask(self, pending: _Pending, timeout: float, *, prompt: bool = False) -> list[str]:
+    def _ask(self, pending: Pending, timeout: float, *, prompt: bool = False) -> list[str]:
         with self.changed:
             self.check()
             self._pending = pending
@@ -276,7 +276,7 @@ class Transport(SerialComms):  # type: ignore[misc]
         elif pending is not None and not pending.done:
             pending.take(event)
 
-    def _is_owed(self, pending: _Pending) -> bool:
+    def _is_owed(self, pending: Pending) -> bool:
         """True for an error of SMS that another command than one of SMS cannot have caused (3GPP TS 27.005 §3.2.5)."""
         return self.owed == self.late_verdicts and not pending.command.startswith(_SMS_COMMANDS)
 
