@@ -163,6 +163,12 @@ def test_the_gateways_own_process_may_hold_a_port(host: HostFolder) -> None:
     assert codes(host_findings(host.root)) == ["port_held"]
 
 
+def test_who_plays_a_port_on_a_pty_has_it_open_rightly(host: HostFolder) -> None:
+    host.stick("1-1", *HUAWEI, ports={0: "/dev/pts/4711"})
+    process(host, 300, "a simulator", "/dev/pts/4711")
+    assert "port_held" not in codes(host_findings(host.root))
+
+
 def test_modemmanager_is_no_fault_where_udev_keeps_it_away(host: HostFolder) -> None:
     modemmanager_runs(host)
     host.file("sys/class/tty/ttyUSB0/dev", "188:0\n")

@@ -110,7 +110,9 @@ def host_findings(
 def held_ports(root: Path, files: Sequence[str]) -> list[Held]:
     """Who has one of these device files open, as far as /proc shows it to this user."""
     names = {_inside(root, Path(file)): file for file in files}
-    names |= {os.path.realpath(file): file for file in files}
+    real = {os.path.realpath(file): file for file in files}
+    # A pty's other end belongs to whoever plays the port, and that one has it open rightly.
+    names |= {path: file for path, file in real.items() if not path.startswith("/dev/pts/")}
     found = set()
     for process in _processes(root):
         try:
