@@ -7,7 +7,7 @@ import sys
 from queue import SimpleQueue
 from typing import Any
 
-from gsmmodem.modem import GsmModem, ReceivedSms, SentSms
+from gsmmodem.modem import GsmModem, ReceivedSms, StatusReport
 
 _WAIT = 20  # seconds for a text or a report to come
 
@@ -15,7 +15,8 @@ _WAIT = 20  # seconds for a text or a report to come
 def main(port: str) -> None:
     """Connect to a port, then answer each line of stdin with one of stdout until it ends."""
     received: SimpleQueue[ReceivedSms] = SimpleQueue()
-    modem = GsmModem(port, 115200)
+    reports: SimpleQueue[StatusReport] = SimpleQueue()
+    modem = GsmModem(port, 115200, smsStatusReportCallback=reports.put)
     modem.smsReceivedCallback = None
     modem.connect()
 
@@ -29,11 +30,14 @@ def main(port: str) -> None:
                     "model": modem.model,
                 }
             case "send":
-                wait = request["report"]
-                sent = modem.sendSms(
-                    request["to"], request["text"], waitForDeliveryReport=wait, deliveryTimeout=_WAIT
-                )
-                return {"reference": sent.reference, "delivered": wait and sent.status == SentSms.DELIVERED}
+                return {"reference": modem.sendSms(request["to"], request["text"]).reference}
+            case "report":  # it asks for one of every text
+                while (report := reports.get(timeout=_WAIT)).reference != request["reference"]:
+                    pass
+                return {
+                    "number": report.number,
+                    "delivered": report.deliveryStatus == StatusReport.DELIVERED,
+                }
             case "callback":
                 modem.smsReceivedCallback = received.put if request["on"] else None
                 return {}

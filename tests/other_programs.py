@@ -361,8 +361,8 @@ class Gsmmodem:
             raise Absent(f"{do}: {answer['error']}")
         return answer
 
-    def send(self, text: str, parts: int = 1, report: bool = False) -> tuple[str, str]:
-        answer = self.ask("send", to=PERSON, text=text, report=report)
+    def send(self, text: str, parts: int = 1) -> tuple[str, str]:
+        answer = self.ask("send", to=PERSON, text=text)
         noted = self.seat.sent(text, parts=parts)
         if answer["reference"] != self.seat.reference(text) and parts == 1:
             raise Absent(f"it says reference {answer['reference']}")
@@ -403,8 +403,10 @@ class Gsmmodem:
 
     def report(self) -> tuple[str, str]:
         text = self.seat.say(REPORT)
-        said, _ = self.send(text, report=True)
-        return containing(said, '"delivered": true'), self.seat.noted("report", text)
+        self.send(text)
+        noted = self.seat.noted("report", text)
+        answer = self.ask("report", reference=self.seat.reference(text))
+        return containing(json.dumps(answer), '"delivered": true'), noted
 
     def ussd(self) -> tuple[str, str]:
         answer = self.ask("ussd", code=self.seat.code)
