@@ -615,6 +615,14 @@ def test_lanes_messages_and_phones(say: Callable[..., Said], gateway: Path) -> N
         "xl-2",
     ]
     assert "xl-1" in say("--config", gateway, "lanes").out
+    assert "xl-1 sends nothing" in say("--config", gateway, "lanes", "pause", "xl-1").out
+    assert say("--config", gateway, "lanes", "resume", "xl-1", "--json").json == {
+        "lane": "xl-1", "kind": "pause", "answer": {"paused": False},
+    }  # fmt: skip
+    assert "being opened again" in say("--config", gateway, "lanes", "restart", "xl-1").out
+    wrong = say("--config", gateway, "lanes", "ussd", "xl-2", "ATZ")
+    assert (wrong.status, "code" in wrong.err) == (3, True)
+    assert say("--config", gateway, "lanes", "ussd", "xl-9", "*888#").status == 3
     say("--config", gateway, "check", "bpjstk-balance", f"kpj={FOUND}")
     received = say("--config", gateway, "messages", "--limit", "1", "--json").json["items"]
     assert len(received) == 1

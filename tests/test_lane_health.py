@@ -8,11 +8,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from lanes_playing import LaneLook, Stage, card, make_sim, staged
+from conftest import HandClock
+from lanes_playing import TEMPLATES, LaneLook, Stage, card, make_sim, staged
+from odd_modems import Habits, OddModem
+from store_playing import open_lane
 
+from app.domain.services import Catalogue
 from app.domain.states import State
 from app.exchange.opening import same_iccid
+from app.exchange.receiving import Receiver
+from app.exchange.reception import Place, Reception
 from app.store import tables as t
+from app.store.engine import Store
+from app.store.inbox import list_messages
+from modem import PortSettings, SerialModem
 
 SHORTLY = timedelta(milliseconds=200)
 
@@ -253,13 +262,63 @@ def test_calls_are_counted(stage: Stage) -> None:
     assert stage.lane().calls == 1
 
 
-def test_storages_are_shown_and_one_that_cannot_be_freed_is_said(tmp_path: Path) -> None:
-    with staged(tmp_path, boot=False) as stage:
-        dongle = stage.dongles["xl-1"]
-        stage.boot()
-        stage.run(seconds=11)
-        assert stage.lane().storages["SM"] == [0, 30]
-        count = dongle.fill(stage.clock.now)
-        stage.run(seconds=11)
-        assert stage.lane().storages["SM"] == [0, 30]
-        assert len(stage.messages()) == count
+def test_storages_are_shown(stage: Stage) -> None:
+    stage.run(seconds=11)
+    assert stage.lane().storages["SM"] == [0, 30]
+    count = stage.dongles["xl-1"].fill(stage.clock.now)
+    stage.run(seconds=11)
+    assert stage.lane().storages["SM"] == [0, 30]
+    assert len(stage.messages()) == count
+
+
+class Keeping(OddModem):
+    """A stick of three slots whose +CMGR and +CMGD know nothing but ERROR."""
+
+    listed = 0
+
+    def _cmgr(self, rest: str) -> None:
+        self._say("ERROR")
+
+    _cmgd = _cmgr
+
+    def _cmgl(self, rest: str) -> None:
+        self.listed += 1
+        super()._cmgl(rest)
+
+    def _cpms(self, rest: str) -> None:
+        if rest == "?":
+            used = len(self.slots["SM"])
+            self._say("+CPMS: " + ",".join([f'"SM",{used},3'] * 3), "OK")
+        else:
+            super()._cpms(rest)
+
+
+def test_a_stick_that_removes_nothing_is_listed_seldom_and_said_to_be_full(
+    sqlite_store: Store, clock: HandClock
+) -> None:
+    habits = Habits("keeping", storages=(("SM",), ("SM",), ("SM",)))
+    lane = open_lane(sqlite_store, clock())
+    with Keeping(habits).plugged_in() as stick:
+        assert isinstance(stick, Keeping)
+        modem = SerialModem(PortSettings(stick.url))
+        modem.open()
+        receiver = Receiver(
+            Place(lane.name, lane.fence, lane.sim_id),
+            modem,
+            store=sqlite_store,
+            reception=Reception(sqlite_store, Catalogue.load(TEMPLATES)),
+            foreign=False,
+        )
+        stick.deliver("2757", "one", "two")
+        for _ in range(50):
+            receiver.step(clock())
+            clock.advance(seconds=5)
+        assert (stick.listed, receiver.full) == (2, frozenset())
+        stick.deliver("2757", "three")
+        for _ in range(100):
+            receiver.step(clock())
+            clock.advance(seconds=5)
+        assert stick.listed <= 6
+        assert receiver.full == {"SM"}
+        modem.close()
+    assert len(sqlite_store.read(lambda tx: list_messages(tx, limit=9))) == 3

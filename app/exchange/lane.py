@@ -33,7 +33,7 @@ BOOTS = timedelta(minutes=1)  # a stick may be silent so long after its port app
 BOOT_RETRY = timedelta(seconds=5)  # … and is tried at least so often meanwhile
 UNREGISTERED = timedelta(minutes=10)  # a network is seldom away for longer: then the modem may be what hangs
 CALM_AGAIN = timedelta(minutes=1)  # a session that lasted so long ends the growing pauses before the next
-TALKED = timedelta(minutes=1)  # a USSD dialogue that nobody goes on with is ended
+TALKED = timedelta(seconds=45)  # a USSD dialogue that nobody goes on with is ended, before most networks do
 
 log = structlog.get_logger()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
@@ -74,7 +75,7 @@ class LaneAsk(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     kind: Literal["restart", "diagnosis", "ussd", "pause"]
-    code: Annotated[str, Field(pattern=f"^{USSD_CODE}$")] | None = None
+    code: str | None = Field(default=None, json_schema_extra={"pattern": f"^{USSD_CODE}$"})
     paused: bool | None = None
     modem: bool | None = None
 
@@ -84,8 +85,8 @@ class LaneAsk(BaseModel):
         for name in self.model_fields_set & belongs.keys():
             if getattr(self, name) is not None and self.kind != belongs[name]:
                 raise ValueError(f'"{name}" belongs to {belongs[name]}: leave it out')
-        if self.kind == "ussd" and self.code is None:
-            raise ValueError('ussd needs a "code", such as "*888#"')
+        if self.kind == "ussd" and not re.fullmatch(USSD_CODE, self.code or ""):
+            raise ValueError('ussd needs a "code" of digits, * and #, such as "*888#"')
         return self
 
 
@@ -220,9 +221,9 @@ async def ask_lane(
     if found.state == "done":
         return JsonResponse({"lane": name, "kind": wanted.kind, "answer": said})
     if found.state == "refused":
-        raise Conflict(f"{name} refused: {said.get('detail', 'it gave no reason')}.".replace("..", "."))
+        raise Conflict(f"Lane {name} refused: {said.get('detail', 'it gave no reason')}.".replace("..", "."))
     raise Unavailable(
-        f"{name} began, and did not answer within {ANSWER_WAITS} s. Look at GET /v1/lanes before you ask again."
+        f"Lane {name} began, and did not answer within {ANSWER_WAITS} s. Look at GET /v1/lanes before you ask again."
     )
 
 
