@@ -183,6 +183,7 @@ class Channel:
         self._text.clear()
         self._prompt = None
         if cancelled:
+            self.verdict_due = False
             self.result("OK")
         else:
             self._enter(prompt, entered, now)
@@ -218,13 +219,13 @@ class Channel:
         if len(body) > LINE_LIMIT:
             self.result("ERROR")
             return
-        if body and dongle.disturbed(self, now):
+        if dongle.disturbed(self, now):
             return
-        wrong = dongle.dice.first(tuple(_ERRORS)) if body else ""
+        wrong = dongle.dice.first(tuple(_ERRORS))
         if wrong:
             self.result(_ERRORS[wrong])
             return
-        fate = dongle.dice.first(_ANSWERS) if body else ""
+        fate = dongle.dice.first(_ANSWERS)
         if fate:
             self._sink = []
         finished = self._do(body, now)
@@ -263,10 +264,10 @@ class Channel:
             knobs.prompt_errors = max(0, knobs.prompt_errors - 1)
             raise cms(knobs.submit_error)
         self._prompt = prompt
-        if dice.fires("unplug_prompt"):
-            self.dongle.plan(now, self.dongle.drop_out)
-        elif dice.fires("reset_prompt"):
-            self.dongle.plan(now, self.dongle.start_anew)
+        if going := dice.first(("unplug_prompt", "reset_prompt")):
+            self.verdict_due = True  # whoever writes the text all the same will not know
+            gone = self.dongle.drop_out if going == "unplug_prompt" else self.dongle.start_anew
+            self.dongle.plan(now, gone)
         if knobs.no_prompt or dice.fires("prompt_lost"):
             knobs.no_prompt = max(0, knobs.no_prompt - 1)
             return

@@ -20,6 +20,8 @@ Handler = Callable[["Channel", str, str, datetime], Lines]
 _CELL = ("00AB", "0099CDEF")  # location area and cell, as invented as the network
 _WIB = timezone(timedelta(hours=7))
 _PHONEBOOK_SIZE = 250
+_ADMINISTRATIVE = "00000002"  # EF-AD: normal operation, the MNC has two digits (3GPP TS 31.102 §4.2.18)
+_BARS = (0, 2, 8, 14, 20, 26)  # +CSQ from which there are 0, 1, … bars; a habit, no standard
 
 
 def handle(channel: Channel, command: Command, now: datetime) -> Lines:
@@ -259,10 +261,12 @@ def _cnum(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
 
 
 def _crsm(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    """READ BINARY of EF-ICCID only; SW 6A82 (file not found) for the rest (3GPP TS 27.007 §8.18)."""
+    """READ BINARY of EF-ICCID and EF-AD; SW 6A82 (file not found) for the rest (3GPP TS 27.007 §8.18)."""
     if op == "=?":
         return []
     values = arguments(arg)
+    if values[:2] == ("176", "28589"):
+        return [f'+CRSM: 144,0,"{_ADMINISTRATIVE}"']
     if values[:2] != ("176", "12258"):
         return ["+CRSM: 106,130"]
     digits = channel.dongle.sim.iccid + "F" * (len(channel.dongle.sim.iccid) % 2)
@@ -316,6 +320,44 @@ def _cclk(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
 
 def _cpas(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     return ["+CPAS: (0,3,4)"] if op == "=?" else [f"+CPAS: {3 if channel.dongle.ringing else 0}"]
+
+
+def _cind(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """Indicators: signal, service, roaming, message, call, storage full (3GPP TS 27.007 §8.9)."""
+    dongle = channel.dongle
+    if op == "=?":
+        return [
+            '+CIND: ("signal",(0-5)),("service",(0,1)),("roam",(0,1)),("message",(0,1)),("call",(0,1)),("smsfull",(0,1))'
+        ]
+    if op == "?":
+        stored = dongle.sim.storage
+        bars = sum(dongle.knobs.signal >= least for least in _BARS[1:]) if dongle.registered else 0
+        shown = (dongle.registered, dongle.registration == 5, stored.used > 0, dongle.ringing, stored.full)
+        return [f"+CIND: {bars},{','.join(str(int(one)) for one in shown)}"]
+    return []
+
+
+def _contexts(name: str) -> Handler:
+    """Packet data, of which there is one context that nobody uses: +CGDCONT, +CGACT."""
+
+    def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+        if op == "?":
+            return ['+CGDCONT: 1,"IP","internet","",0,0'] if name == "+CGDCONT" else ["+CGACT: 1,0"]
+        if op == "=?":
+            return ['+CGDCONT: (1-16),"IP",,,(0-2),(0-3)'] if name == "+CGDCONT" else ["+CGACT: (0,1)"]
+        return []
+
+    return handler
+
+
+def _ws46(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """The radio that may be used: 12 GSM, 22 UTRAN, 28 E-UTRAN (3GPP TS 27.007 §5.9)."""
+    radios = {2: "12", 3: "12,22", 4: "12,22,28"}[channel.dongle.personality.generation]
+    return [f"({radios})"] if op == "=?" else [radios.rpartition(",")[2]] if op == "?" else []
+
+
+def _cmer(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    return ["+CMER: (0-3),(0),(0),(0,1),(0,1)"] if op == "=?" else ["+CMER: 0,0,0,0,0"] if op == "?" else []
 
 
 def _cpbs(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
@@ -372,18 +414,22 @@ COMMANDS: dict[str, Handler] = {
     "+CCWA": _accepted,
     "+CCFC": _accepted,
     "+CFUN": _cfun,
+    "+CGACT": _with_sim(_contexts("+CGACT")),
     "+CGATT": _with_sim(_cgatt),
+    "+CGDCONT": _contexts("+CGDCONT"),
     "+CGMI": _fixed(lambda dongle: [dongle.maker]),
     "+CGMM": _fixed(lambda dongle: [dongle.model]),
     "+CGMR": _fixed(lambda dongle: [dongle.revision]),
     "+CGSN": _fixed(_imei),
     "+CHUP": dialogue.hang_up,
+    "+CIND": _cind,
     "+CIMI": _with_sim(_fixed(lambda dongle: [dongle.sim.imsi])),
     "+CLAC": _clac,
     "+CLCC": dialogue.call_list,
     "+CLCK": security.clck,
     "+CLIP": _shown("+CLIP", "caller_shown", ",1"),
     "+CMEE": _cmee,
+    "+CMER": _cmer,
     "+CNUM": _with_sim(_cnum),
     "+COLP": _accepted,
     "+COPS": _with_sim(_cops),
@@ -409,6 +455,7 @@ COMMANDS: dict[str, Handler] = {
     "+ICF": _accepted,
     "+IFC": _accepted,
     "+IPR": _ipr,
+    "+WS46": _ws46,
     "^CURC": _curc,
     "^PORTSEL": _portsel,
     "^SYSINFO": _sysinfo,

@@ -258,7 +258,7 @@ class Dongle:
         self._stuck = False
 
     def hide(self, channel: Channel) -> None:
-        """The verdict of a submit on this port will not be known there."""
+        """The verdict of a submit on this port will not be known there; one in progress is counted once."""
         if channel.verdict_due:
             channel.verdict_due = False
             self.hidden += 1
@@ -355,7 +355,10 @@ class Dongle:
     def _misplace(self, storage: Storage | Joined, index: int, now: datetime) -> int:
         """The faults of a storage that a message has just come into; where it lies then."""
         if isinstance(storage, Storage):
-            older = next((place for place in sorted(storage.slots) if place != index), None)
+            # What was read already may be about to be deleted, by its slot.
+            older = next(
+                (place for place, slot in storage.listed() if place != index and slot.stat == 0), None
+            )
             if older is not None and self.dice.fires("slot_moved"):
                 storage.slots[older], storage.slots[index] = storage.slots[index], storage.slots[older]
                 index = older

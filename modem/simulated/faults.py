@@ -60,7 +60,7 @@ INBOUND = {
     "stamp_zero": "the centre's time stamp is all zero",
     "stamp_bad": "the centre's time stamp is no time",
     "sender_empty": "the sender's address is empty",
-    "slot_moved": "an older message moves to another slot, and the new one takes its place",
+    "slot_moved": "an older message that nobody read moves to another slot, and the new one takes its place",
     "storage_filled": "the storage is full of old advertisements after it",
 }
 LINE = {
@@ -77,6 +77,8 @@ FAULTS: dict[str, str] = COMMAND | PROMPT | SUBMIT | INBOUND | LINE | RARE
 
 HIDING = frozenset(
     (
+        "unplug_prompt",
+        "reset_prompt",
         "submit_error_sent",
         "silence_unsent",
         "silence_sent",
@@ -88,7 +90,7 @@ HIDING = frozenset(
         "ok_lost",
     )
 )
-"""Faults after which nobody at the port can be sure whether the SMS went out."""
+"""Faults after which somebody at the port who wrote the text cannot be sure whether it went out."""
 
 
 class Dice:
