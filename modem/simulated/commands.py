@@ -35,7 +35,9 @@ def handle(channel: Channel, command: Command, now: datetime) -> Lines:
     if name in kind.cards and op != "=":
         return [] if op == "=?" else _card(channel, kind.cards[name])
     if name in kind.tries and op != "=":
-        return [] if op == "=?" else security.tries(channel, kind.tries[name])
+        # ZTE's sticks tell the tries to the test form (ModemManager, mm-broadband-modem-zte.c: load_unlock_retries).
+        tests = op == "=?" and name != "+ZPINPUK"
+        return [] if tests else security.tries(channel, kind.tries[name])
     if name in kind.spellings:
         return _remembered(dongle, kind.spellings[name], command)
     handler = COMMANDS.get(name)
