@@ -30,13 +30,14 @@ from modem.doctor import (
     masked,
     port_findings,
 )
+from modem.simulated import Dongle, Network, Sim, Ticker, attach, detach
+from modem.simulated.personality import personalities
 
 PORT = "/dev/ttyUSB2"
 IMEI = "990000000000010"
 HEALTHY: dict[str, str] = {
     "AT+CPIN?": "+CPIN: READY|OK",
     "AT+CPINR": "+CPINR: SIM PIN,3,3|+CPINR: SIM PUK,10,10|OK",
-    "AT^CPIN?": "^CPIN: READY,,10,3,10,3|OK",
     "AT+CGMI": "huawei|OK",
     "AT+CGMM": "E173|OK",
     "AT+CGMR": "11.126|OK",
@@ -196,6 +197,12 @@ def test_a_pin_in_the_settings_is_not_missed() -> None:
     [
         {"AT+CPINR": "+CPINR: SIM PIN,2,3|+CPINR: SIM PUK,10,10|OK"},
         {"AT+CPINR": "ERROR", "AT^CPIN?": "^CPIN: SIM PIN,1,10,1,10,3|OK"},
+        {
+            "AT+CPINR": "ERROR",
+            "AT+CGMI": "Quectel|OK",
+            "AT+CGMM": "EC25|OK",
+            "AT+QPINC?": '+QPINC: "SC",2,10|OK',
+        },
     ],
 )
 def test_a_wrong_pin_was_tried(tries: Mapping[str, str]) -> None:
@@ -315,6 +322,28 @@ def test_a_stick_with_text_mode_only() -> None:
 def test_a_port_that_is_not_there() -> None:
     found = examine_port(settings("/dev/ttyUSB99"), SerialModem)
     assert codes(port_findings(found)) == ["port_missing"]
+
+
+@pytest.mark.parametrize("name", sorted(personalities()))
+def test_a_healthy_stick_of_each_maker_gives_nothing_and_a_wrong_pin_is_noticed(name: str) -> None:
+    network = Network(3)
+    sim = Sim(iccid="8999000000000000001", imsi="510110000000001", own_number="+62990000001")
+    attach(name, Dongle(network, sim, imei=IMEI, personality=name))
+    locked = Sim(
+        iccid="8999000000000000002", imsi="510110000000002", own_number="+62990000002", pin="1234", pin_left=2
+    )
+    attach(f"{name}-locked", Dongle(network, locked, imei=IMEI, personality=name))
+    try:
+        with Ticker(network):
+            found = examine_port(settings(f"simulated://{name}"), SerialModem)
+            assert port_findings(found) == []
+            assert found.opened
+            shut = examine_port(settings(f"simulated://{name}-locked"), SerialModem)
+            assert codes(port_findings(shut)) == ["wrong_pin_tried"]
+            assert locked.pin_left == 2
+    finally:
+        detach(name)
+        detach(f"{name}-locked")
 
 
 @contextmanager

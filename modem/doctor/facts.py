@@ -9,12 +9,9 @@ from typing import Any
 from modem import at
 from modem.doctor.findings import masked
 from modem.port import Modem
+from modem.quirks import Quirks, quirks_for
 
-SIM_QUERIES = (
-    "AT+CPIN?",
-    "AT+CPINR",  # 3GPP TS 27.007 §8.65: tries left
-    "AT^CPIN?",  # Huawei: the same
-)
+SIM_QUERIES = ("AT+CPIN?", "AT+CPINR")  # 3GPP TS 27.007 §8.3; §8.65: tries left
 MODEM_QUERIES = (
     "AT+CGMI",
     "AT+CGMM",
@@ -108,6 +105,12 @@ class PortFacts:
         """Maker and model as the modem says them."""
         words = [at.plain(self.said(query)) for query in ("AT+CGMI", "AT+CGMM")]
         return " ".join(word for word in words if word) or None
+
+    @property
+    def quirks(self) -> Quirks:
+        """What its maker does in its own way."""
+        maker, model = (at.plain(self.said(query)) for query in ("AT+CGMI", "AT+CGMM"))
+        return quirks_for(maker, model)
 
     @property
     def operator(self) -> str | None:

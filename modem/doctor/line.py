@@ -63,6 +63,8 @@ def _raw_facts(settings: PortSettings, refusal: tuple[str, str]) -> PortFacts:
                 answers[query] = _ask(port, query, _QUERY_SECONDS)
                 if query == "AT+CPIN?" and not answers[query]:
                     break
+            if tries := PortFacts("", answers).quirks.pin_tries:
+                answers[tries] = _ask(port, tries, _QUERY_SECONDS)
     except (ModemError, OSError):
         pass  # the refusal tells already
     return PortFacts(settings.url, answers, refusal=refusal)

@@ -227,13 +227,14 @@ def _sim_state(facts: PortFacts) -> str | None:
 
 def _tries(facts: PortFacts) -> tuple[int, str] | None:
     """PIN tries left, and the line that says so; None where the modem does not tell."""
-    for line in (*facts.said("AT+CPINR"), *facts.said("AT^CPIN?")):
-        # +CPINR: SIM PIN,<left>,<of> · ^CPIN: <state>,<left>,<PUK>,<PIN>,…
-        found = re.match(r"\+CPINR:\s*\"?SIM PIN\"?,\s*(\d+)", line) or re.match(
-            r"\^CPIN:[^,]*,\s*\d*,\s*\d+,\s*(\d+)", line
-        )
-        if found:
-            return int(found[1]), line
+    asked = {"AT+CPINR": r"\+CPINR:\s*\"?SIM PIN\"?,\s*(?P<tries>\d+)"}
+    quirks = facts.quirks
+    if quirks.pin_tries and quirks.pin_tries_pattern:
+        asked[quirks.pin_tries] = quirks.pin_tries_pattern
+    for query, pattern in asked.items():
+        for line in facts.said(query):
+            if found := re.search(pattern, line):
+                return int(found["tries"]), line
     return None
 
 
