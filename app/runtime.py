@@ -118,8 +118,9 @@ class TraceFile:
 class _UsbHost:
     """The host's USB sockets, as a lane asks of them. A `fixed` port is its lane's for good, also while that has it not open."""
 
-    def __init__(self, finder: Finder, fixed: Sequence[str]) -> None:
+    def __init__(self, finder: Finder, fixed: Sequence[str], root: Path) -> None:
         self._finder = finder
+        self._root = root
         self._fixed = frozenset(fixed)
         for device in fixed:
             finder.in_use(device)
@@ -135,12 +136,12 @@ class _UsbHost:
     def socket_of(self, device: str) -> str | None:
         real = os.path.realpath(device)
         return next(
-            (stick.usb_path for stick in sticks() for port in stick.ports if os.path.realpath(port.device) == real),
+            (stick.usb_path for stick in sticks(self._root) for port in stick.ports if os.path.realpath(port.device) == real),
             None,
         )  # fmt: skip
 
     def power_cycle(self, usb_path: str) -> bool:
-        return power_cycle(usb_path)
+        return power_cycle(usb_path, self._root)
 
 
 def identify(url: str) -> Identity:
@@ -202,7 +203,7 @@ class _Simulation:
 
 
 class Runtime:
-    """Everything that runs, but HTTP. `start` and `stop` once each."""
+    """Everything that runs, but HTTP. `start` and `stop` once each. `root` is where sysfs and device files are."""
 
     def __init__(
         self,
@@ -210,6 +211,7 @@ class Runtime:
         *,
         world: World | None = None,
         trace: Path | None = None,
+        root: Path = Path("/"),
         observe: Callable[[str], None] | None = None,
         observe_modem: Callable[[str, str], None] | None = None,
     ) -> None:
@@ -218,8 +220,8 @@ class Runtime:
         if problems := lint(self.catalogue):
             raise SettingsError("The services do not fit together: " + "; ".join(map(str, problems)))
         self._trace = None if trace is None else TraceFile(trace)
-        self.finder = Finder(identify, listed=settings.ports, clock=time.monotonic)
-        host = _UsbHost(self.finder, [lane.port for lane in settings.lanes if lane.port != "auto"])
+        self.finder = Finder(identify, root=root, listed=settings.ports, clock=time.monotonic)
+        host = _UsbHost(self.finder, [lane.port for lane in settings.lanes if lane.port != "auto"], root)
         self._setups = [lane_setup(lane, self.finder, host, self._trace) for lane in settings.lanes]
         self._world = world
         self._simulation: _Simulation | None = None
