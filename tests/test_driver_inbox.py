@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from datetime import timedelta
 
 import byte_peer
@@ -18,10 +19,15 @@ from byte_peer import (
 )
 
 from modem import (
+    ModemError,
     ModemLost,
     SerialModem,
     Stored,
+    Usage,
 )
+
+ERROR = b"\r\nERROR\r\n"
+EVERY_INDICATION = ("2,1", *(f"{mode},{mt},0,{ds}" for mode in (1, 2) for mt in (1, 2) for ds in (0, 1, 2)))
 
 peer, modem, hasty = byte_peer.peer, byte_peer.modem, byte_peer.hasty
 
@@ -125,3 +131,90 @@ def test_closing_wakes_who_waits_and_may_be_repeated(modem: SerialModem) -> None
         modem.wait(LONG)
     other.join()
     modem.close()
+
+
+# Sticks that offer less
+
+
+def test_a_stick_that_refuses_every_indication_is_read_by_its_counts(peer: Peer) -> None:
+    peer.answers |= {f"AT+CNMI={mode}": ERROR for mode in EVERY_INDICATION}
+    peer.answers["AT+CNMI=?"] = ERROR
+    peer.answers["AT+CNMI?"] = b"\r\n+CNMI: 0,0,0,0,0\r\n\r\nOK\r\n"
+    with opened(settings_for(peer.url)) as modem:
+        assert modem.usage() == [Usage("SM", 2, 30), Usage("ME", 0, 100)]
+        modem.verify()
+        peer.answers["AT+CMGL=4"] = listed("L", 1)
+        assert modem.inbox("SM") == [Stored("SM", 1, PDU, 1)]
+
+
+def test_a_stick_that_only_hands_over_and_keeps_nothing_is_refused(peer: Peer) -> None:
+    peer.answers |= {f"AT+CNMI={mode}": ERROR for mode in EVERY_INDICATION}
+    peer.answers["AT+CNMI?"] = b"\r\n+CNMI: 2,2,0,0,0\r\n\r\nOK\r\n"
+    with closing(SerialModem(settings_for(peer.url))) as modem, pytest.raises(ModemError) as refusal:
+        modem.open()
+    assert refusal.value.code == "no_indications"
+
+
+def test_a_stick_without_a_choice_of_storages_is_read_as_it_is(peer: Peer) -> None:
+    peer.answers |= {f'AT+CPMS="{name}"': ERROR for name in ("SM", "ME", "SR")}
+    peer.answers |= {"AT+CPMS=?": ERROR, "AT+CPMS?": ERROR, "AT+CMGL=4": listed("L", 1, 7)}
+    with opened(settings_for(peer.url)) as modem:
+        assert modem.inbox() == [Stored("SM", slot, PDU, 1) for slot in (1, 7)]
+        assert modem.usage() == [Usage("SM", 2, 0)]
+        peer.answers["AT+CMGR=7"] = listed("R", 7)
+        assert modem.forget(Stored("SM", 7, PDU))
+    assert not any(line.startswith('AT+CPMS="SM",') for line in peer.heard)
+
+
+def test_a_stick_that_calls_its_storages_by_one_name(peer: Peer) -> None:
+    peer.answers["AT+CPMS=?"] = b'\r\n+CPMS: ("MT"),("MT"),("MT")\r\n\r\nOK\r\n'
+    peer.answers["AT+CPMS?"] = b'\r\n+CPMS: "MT",1,130,"MT",1,130,"MT",1,130\r\n\r\nOK\r\n'
+    peer.answers["AT+CMGL=4"] = listed("L", 3)
+    with opened(settings_for(peer.url)) as modem:
+        assert modem.usage() == [Usage("MT", 1, 130)]
+        assert modem.inbox() == [Stored("MT", 3, PDU, 1)]
+        peer.say(b'\r\n+CMTI: "SM",3\r\n')
+        assert modem.wait(LONG)
+        assert modem.hinted() == {("", 0)}
+
+
+def test_what_other_programs_left_is_listed_with_its_state(modem: SerialModem, peer: Peer) -> None:
+    sent = f"\r\n+CMGL: 4,3,,{len(OTHER) // 2 - 1}\r\n{OTHER}".encode()
+    peer.answers["AT+CMGL=4"] = sent + listed("L", 5)
+    assert modem.inbox("SM") == [Stored("SM", 4, OTHER, 3), Stored("SM", 5, PDU, 1)]
+
+
+# What noise does
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\r\n+CM\x93GR: 1,,24\r\n" + PDU.encode() + b"\r\n\r\nOK\r\n",
+        b"\r\n+CMGR: 1,,2#\r\n" + PDU.encode() + b"\r\n\r\nOK\r\n",
+        b"\r\n+CMGR: 1,,24\r\n\r\nOK\r\n",
+    ],
+)
+def test_noise_does_not_make_a_slot_empty(modem: SerialModem, peer: Peer, answer: bytes) -> None:
+    peer.answers["AT+CMGR=1"] = answer
+    with pytest.raises(ModemError, match="garbled") as refusal:
+        modem.read("SM", 1)
+    assert refusal.value.retryable
+    assert "AT+CMGD=1" not in peer.heard
+
+
+@pytest.mark.parametrize("answer", [b"\r\nOK\r\n", b"\r\n+CMGR: 0,,0\r\n\r\nOK\r\n", b"\r\nERROR\r\n"])
+def test_every_form_of_an_empty_slot(modem: SerialModem, peer: Peer, answer: bytes) -> None:
+    peer.answers["AT+CMGR=1"] = answer
+    assert modem.read("SM", 1) is None
+
+
+def test_a_pdu_that_is_handed_over_waits_for_its_line(modem: SerialModem, peer: Peer) -> None:
+    """URCs and noise may come between, and a PDU of another length is another command's."""
+    header = f"\r\n+CMT: ,{len(OTHER) // 2 - 1}\r\n".encode()
+    peer.say(header + b"\r\n^RSSI:18\r\n\r\n\x93#\r\n")
+    peer.say(OTHER.encode() + b"\r\n")
+    assert modem.wait(LONG)
+    peer.answers["AT+CMGR=1"] = header + listed("R", 1)
+    assert modem.read("SM", 1) == Stored("SM", 1, PDU, 1)
+    assert modem.inbox("+CMT") == [Stored("+CMT", 0, OTHER)]
