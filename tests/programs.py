@@ -19,7 +19,7 @@ from program_seats import PERSON, Absent, Ledger, Seat, wait_for
 
 from modem.simulated import Dongle, Network, Sim
 from modem.simulated.personality import personalities
-from modem.simulated.pty import LEDGER, serve
+from modem.simulated.pty import LEDGER, ControlError, serve
 
 PERSONALITIES = tuple(personalities())
 # In this order: daemons find what lay there before they started, and identify before anything is sent.
@@ -64,14 +64,14 @@ def remark(cell: Cell) -> str:
     return next((one for one in named if one), "")
 
 
-def _column(program: Program, seat: Seat) -> list[Cell]:
+def column(program: Program, seat: Seat) -> list[Cell]:
     """Every action of one program on one dongle; one that fails does not keep the next from being tried."""
     cells = []
 
     def cell(action: str, act: Callable[[], tuple[str, str]]) -> Cell:
         try:
             said, noted = act()
-        except (Absent, OSError, ValueError, KeyError) as error:
+        except (Absent, ControlError, OSError, ValueError, KeyError) as error:
             return Cell(program.name, seat.stick.name, action, fault=f"{type(error).__name__}: {error}")
         return Cell(program.name, seat.stick.name, action, said, noted)
 
@@ -80,7 +80,7 @@ def _column(program: Program, seat: Seat) -> list[Cell]:
         with driven.running():
             for action in ACTIONS:
                 cells.append(cell(action, getattr(driven, action)))
-    except (Absent, OSError) as error:
+    except (Absent, ControlError, OSError) as error:
         missing = ACTIONS[len(cells) :]
         cells += [Cell(program.name, seat.stick.name, action, fault=str(error)) for action in missing]
     return cells
@@ -93,7 +93,7 @@ def _imei(place: int) -> str:
     return body + str(-sum(one // 10 + one % 10 for one in doubled) % 10)
 
 
-def _seats(folder: Path, network: Network) -> tuple[dict[str, Dongle], list[tuple[Program, Seat]]]:
+def seated(folder: Path, network: Network) -> tuple[dict[str, Dongle], list[tuple[Program, Seat]]]:
     """A dongle for every program and personality."""
     dongles: dict[str, Dongle] = {}
     seats: list[tuple[Program, Seat]] = []
@@ -133,14 +133,14 @@ def table(folder: Path) -> list[Cell]:
     network = Network(1)
     network.step(datetime.now(UTC))
     network.person(PERSON)
-    dongles, seats = _seats(folder, network)
+    dongles, seats = seated(folder, network)
     stop = threading.Event()
     stand = threading.Thread(target=serve, args=(folder / "stand", network, dongles, stop))
     stand.start()
     try:
         wait_for(lambda: all((folder / "stand" / name).exists() for name in dongles), "the ports")
         with ThreadPoolExecutor(len(seats)) as pool:
-            columns = list(pool.map(lambda one: _column(*one), seats))
+            columns = list(pool.map(lambda one: column(*one), seats))
     finally:
         stop.set()
         stand.join()
@@ -157,17 +157,10 @@ def as_text(cells: Sequence[Cell]) -> str:
     rows: dict[tuple[str, str], list[str]] = {}
     remarks: dict[str, int] = {}
     for one in cells:
-        said = remark(one)
-        mark = (
-            "FAILED"
-            if not one.good
-            else "ok" + (f" {list(remarks).index(said) + 1}" if said in remarks else "")
-        )
-        if said and one.good and said not in remarks:
-            remarks[said] = 0
-            mark = f"ok {len(remarks)}"
+        said, mark = remark(one), "ok" if one.good else "FAILED"
         if said and one.good:
-            remarks[said] += 1
+            remarks[said] = remarks.get(said, 0) + 1
+            mark = f"ok {list(remarks).index(said) + 1}"
         rows.setdefault((one.program, one.personality), []).append(mark)
     lines = [f"{'':<30}" + "".join(f"{action:<9}" for action in ACTIONS)]
     for (program, personality), marks in rows.items():

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from other_programs import PROGRAMS
-from programs import ACTIONS, PERSONALITIES, REMARKS, Cell, as_text, table, versions
+from other_programs import PROGRAMS, Gammu
+from program_seats import Absent, daemon, run
+from programs import ACTIONS, PERSONALITIES, REMARKS, Cell, as_text, column, seated, table, versions
+
+from modem.simulated import Network
 
 ROWS = [(program.name, personality) for program in PROGRAMS for personality in PERSONALITIES]
+
+
+class Missing(Gammu):
+    """A program that is not there."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with daemon(["no-such-program"], self.seat.folder):
+            yield
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +58,17 @@ def test_a_cell_without_a_word_of_program_or_dongle_is_a_failure_and_shown_as_on
     shown = as_text([full, empty])
     assert "FAILED" in shown
     assert "1 of 2 cells" in shown
+
+
+def test_a_program_that_is_not_installed_fails_every_cell(tmp_path: Path) -> None:
+    network = Network(1)
+    network.step(datetime(2026, 11, 24, 2, tzinfo=UTC))
+    _, seats = seated(tmp_path, network)
+    row = column(Missing, seats[0][1])
+    assert [one.action for one in row] == list(ACTIONS)
+    assert all("no-such-program is not installed" in one.fault and not one.good for one in row)
+    with pytest.raises(Absent, match="not installed"):
+        run(["no-such-program"], tmp_path)
 
 
 def test_every_program_says_its_version(tmp_path: Path) -> None:
