@@ -105,7 +105,8 @@ class Inbox:
             if offered and not all(value in values for value, values in zip(wanted, offered, strict=False)):
                 continue
             if self._session.attempt("AT+CNMI=" + ",".join(map(str, wanted))):
-                self._indicated = wanted
+                # As it says it, for some leave out or change what they took.
+                self._indicated = at.numbers("+CNMI", self._session.attempt("AT+CNMI?")) or wanted
                 return True
         return False
 

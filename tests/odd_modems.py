@@ -111,6 +111,9 @@ class Habits:
     answers: Mapping[str, str] = field(default_factory=dict)
     iccid_by: str = "AT+CCID"
     busy: int = 0
+    starting: int = 0
+    sim_starting: int = 0
+    ussd: str = ""
     prompt: str = "\r\n> "
     prompt_in_echo: bool = False
     echoes_pdu: bool = False
@@ -135,6 +138,9 @@ class OddModem:
         self._commands = threading.RLock()
         self._reference = 41
         self._busy = habits.busy
+        self._starting = habits.starting
+        self._sim_starting = habits.sim_starting
+        self._numbers = ("510110000000001", "89990000000000000012")
         self._waiting: list[str] = []
         self._out: list[tuple[float, bytes]] = []
         self._wake_read, self._wake_write = os.pipe()
@@ -160,6 +166,23 @@ class OddModem:
         with self._commands:
             self._reset()
             self._boot()
+
+    def forget_settings(self) -> None:
+        """As after a reset of which nothing is said and which leaves the echo off."""
+        with self._commands:
+            self._indicates = False
+
+    def swap_sim(self, imsi: str, iccid: str) -> None:
+        """Another SIM is in it now, which it does not say."""
+        with self._commands:
+            self._numbers = (imsi, iccid)
+            for slots in self.slots.values():
+                slots.clear()
+
+    def says(self, *lines: str) -> None:
+        """Lines that nobody asked for."""
+        with self._commands:
+            self._say(*lines)
 
     @property
     def empty(self) -> bool:
@@ -337,6 +360,10 @@ class OddModem:
     def _command(self, command: str) -> None:
         self.heard.append(command)
         habits, upper = self.habits, command.upper()
+        if self._starting:
+            self._starting -= 1
+            self._say(*habits.boot)
+            return
         after = habits.slow if habits.slow and re.fullmatch(habits.slow_commands, upper) else 0.0
         if after:
             self._put("", after)
@@ -349,6 +376,11 @@ class OddModem:
         elif upper == "AT+CPIN?" and self._busy:
             self._busy -= 1
             self._refuse("CME", 14)
+        elif upper == "AT+CPIN?" and self._sim_starting:
+            self._sim_starting -= 1
+            self._say("+CPIN: NOT READY", "OK")
+        elif upper.startswith("AT+CUSD=1,"):
+            self._ussd(upper)
         elif upper == "ATE0":
             self._say("OK")
             self._echo = habits.echo_for_ever
@@ -363,7 +395,7 @@ class OddModem:
         known: dict[str, Sequence[str]] = {
             "AT+CPIN?": ["+CPIN: READY"],
             "AT+CGSN": ["990000000000019"],
-            "AT+CIMI": ["510110000000001"],
+            "AT+CIMI": [self._numbers[0]],
             "AT+CGMI": [self.habits.name],
             "AT+CGMM": ["ODD-1"],
             "AT+CGMR": ["1.0"],
@@ -375,7 +407,7 @@ class OddModem:
             "AT+CSQ": ["+CSQ: 17,99"],
             "AT+COPS?": ['+COPS: 0,0,"XL Axiata"'],
             "AT+CNUM": [],
-            self.habits.iccid_by: ["89990000000000000012"],
+            self.habits.iccid_by: [self._numbers[1]],
         }
         if command == "AT+CMEE=1":
             self._full_errors = True
@@ -458,6 +490,23 @@ class OddModem:
         self._say("OK")
         if self._waiting:
             self._hand_over()
+
+    def _ussd(self, command: str) -> None:
+        """One code, *123#, in the one form that this stick takes; its credit comes a little later."""
+        code, answer = {
+            "": ("", ""),
+            "text": ('AT+CUSD=1,"*123#",15', '"Pulsa Rp 5.000",15'),
+            "packed": ('AT+CUSD=1,"AA986C3602",15', '"D03A7B1E0649E1A09A0B068301",15'),
+            "ucs2": (
+                'AT+CUSD=1,"002A0031003200330023",15',
+                '"00500075006C0073006100200052007000200035002E003000300030",72',
+            ),
+        }[self.habits.ussd]
+        if command == code:
+            self._say("OK")
+            self._say(f"+CUSD: 0,{answer}", after=0.05)
+        else:
+            self._refuse("CME", 4)
 
     def _crsm(self, rest: str) -> None:
         if self.habits.iccid_by == "AT+CRSM":

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -271,6 +272,95 @@ def test_a_reference_that_comes_late_is_kept() -> None:
         assert modem.status().can_send
         assert modem.late_references() == [42]
         assert stick.sent == [Sent(SHORT_CODE, 0x81, QUESTION)]
+
+
+@pytest.mark.parametrize(
+    "habits",
+    [
+        Habits("boots", boot=("RDY", "+CFUN: 1"), starting=3),
+        Habits("sim-boots", sim_starting=1),
+        Habits("boots-at-length", boot=("^SYSSTART",), starting=2, sim_starting=1, busy=1),
+    ],
+    ids=lambda habits: habits.name,
+)
+def test_a_stick_that_has_just_been_plugged_in_is_waited_for(habits: Habits) -> None:
+    stick = OddModem(habits)
+    with stick.plugged_in():
+        modem = SerialModem(replace(settings_for(stick), wake_timeout=timedelta(seconds=0.5)))
+        try:
+            modem.open()
+            assert send(modem, SHORT_CODE, QUESTION) == [42]
+        finally:
+            modem.close()
+
+
+def test_a_stick_that_refuses_every_indication_is_read_all_the_same() -> None:
+    stick = OddModem(Habits("no-indications", indications="never", indications_test=None))
+    with stick.plugged_in(), opened(stick) as (modem, _):
+        stick.deliver(SHORT_CODE, ANSWER)
+        assert stick.until(lambda: not stick.empty)
+        assert [usage.used for usage in modem.usage()] == [1, 0]
+        (stored,) = modem.inbox()
+        assert text_of(stored) == ANSWER
+        assert modem.forget(stored)
+        assert stick.empty
+
+
+def test_a_stick_that_forgot_in_silence_is_found_out_and_loses_nothing() -> None:
+    stick = OddModem(Habits("forgets"))
+    with stick.plugged_in(), opened(stick) as (modem, _):
+        modem.verify()
+        assert stick.heard[-1] == "AT+CNMI?"
+        stick.forget_settings()
+        stick.deliver(SHORT_CODE, ANSWER)
+        assert not modem.wait(timedelta(milliseconds=100))
+        modem.verify()
+        assert [text_of(stored) for stored in collect(modem, 1)] == [ANSWER]
+        stick.deliver(SHORT_CODE, ANSWER)
+        assert [text_of(stored) for stored in collect(modem, 1)] == [ANSWER]
+
+
+def test_a_sim_that_was_swapped_under_power_ends_the_session() -> None:
+    stick = OddModem(Habits("swapped"))
+    with stick.plugged_in():
+        with opened(stick) as (modem, _):
+            modem.verify()
+            stick.swap_sim("510110000000002", "89990000000000000020")
+            with pytest.raises(ModemLost, match="sim_changed"):
+                modem.verify()
+        with opened(stick) as (_, identity):
+            assert (identity.imsi, identity.iccid) == ("510110000000002", "89990000000000000020")
+
+
+def test_a_stick_that_says_again_and_again_that_it_started_goes_on() -> None:
+    stick = OddModem(Habits("repeats", chatter=("RDY",)), lambda sent: [ANSWER])
+    with stick.plugged_in(), opened(stick) as (modem, _):
+        for reference in (42, 43, 44):
+            assert send(modem, SHORT_CODE, QUESTION) == [reference]
+        found = modem.inbox()
+        assert [text_of(stored) for stored in found] == [ANSWER] * 3
+        assert all(modem.forget(stored) for stored in found)
+
+
+def test_a_call_during_a_wait_is_hung_up_and_hides_no_text() -> None:
+    stick = OddModem(Habits("rings"))
+    with stick.plugged_in(), opened(stick) as (modem, _):
+        stick.says("RING", '+CLIP: "0812",129')
+        assert not modem.wait(PATIENCE)
+        assert modem.calls() == 1
+        assert "ATH" in stick.heard
+        stick.deliver(SHORT_CODE, ANSWER)
+        assert [text_of(stored) for stored in collect(modem, 1)] == [ANSWER]
+
+
+@pytest.mark.parametrize("form", ["text", "packed", "ucs2"])
+def test_credit_is_asked_in_the_form_that_the_stick_takes(form: str) -> None:
+    stick = OddModem(Habits("asks", ussd=form))
+    with stick.plugged_in(), opened(stick) as (modem, _):
+        stick.says('+CUSD: 0,"Iklan",15')
+        for _ in range(2):
+            assert modem.ussd("*123#", PATIENCE).text == "Pulsa Rp 5.000"
+        assert modem.pushed() == ["Iklan"]
 
 
 # -- the whole gateway
