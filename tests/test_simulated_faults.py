@@ -383,7 +383,7 @@ def chaotic(seed: int, rounds: int) -> tuple[Dongle, Host]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_with_all_faults_the_ledger_agrees_with_what_could_be_known(seed: int) -> None:
-    dongle, host = chaotic(seed, 400)
+    dongle, host = chaotic(seed, 800)
     sent = Counter(entry.text for entry in dongle.network.ledger if entry.kind == "submitted")
     assert set(sent.values()) == {1}
     assert {text for text, found in host.found.items() if found == "yes"} <= set(sent)

@@ -91,6 +91,7 @@ class Channel:
         self._last_body = ""
         self._prompt: Prompt | None = None
         self._text = bytearray()
+        self._going = ""
         self._busy = False
         self._quiet_until: datetime | None = None
         self._held: list[str] = []
@@ -163,6 +164,9 @@ class Channel:
 
     def _take_text(self, prompt: Prompt, now: datetime) -> None:
         buffer = self._incoming
+        if self._going:
+            self._leave(now)
+            return
         end = next((place for place, byte in enumerate(buffer) if byte in (CTRL_Z, ESC)), -1)
         stop = next((place for place, byte in enumerate(buffer) if byte == 13), -1)
         if self.profile.text_mode and stop >= 0 and (end < 0 or stop < end):
@@ -183,12 +187,22 @@ class Channel:
         self._text.clear()
         self._prompt = None
         if cancelled:
-            self.verdict_due = False
             self.result("OK")
         else:
             self._enter(prompt, entered, now)
         if self._held:
             self._say_held()
+
+    def _leave(self, now: datetime) -> None:
+        """Go away, or start anew, when a text begins to come: whoever writes it to its end will not know."""
+        text = bytes(self._incoming)
+        self.verdict_due = not text.startswith(bytes((ESC,)))
+        if self._going == "unplug_prompt":
+            self.dongle.drop_out(now)
+        else:
+            self.dongle.start_anew(now)
+            if not self.dongle.deaf:
+                self._incoming += text  # it is a command line now
 
     def _echo(self, data: bytes) -> None:
         if self.profile.echo:
@@ -264,10 +278,7 @@ class Channel:
             knobs.prompt_errors = max(0, knobs.prompt_errors - 1)
             raise cms(knobs.submit_error)
         self._prompt = prompt
-        if going := dice.first(("unplug_prompt", "reset_prompt")):
-            self.verdict_due = True  # whoever writes the text all the same will not know
-            gone = self.dongle.drop_out if going == "unplug_prompt" else self.dongle.start_anew
-            self.dongle.plan(now, gone)
+        self._going = dice.first(("unplug_prompt", "reset_prompt"))
         if knobs.no_prompt or dice.fires("prompt_lost"):
             knobs.no_prompt = max(0, knobs.no_prompt - 1)
             return

@@ -31,8 +31,8 @@ PROMPT = {
     "prompt_late": "the prompt comes `late_by` later",
     "prompt_bare": "`>` without the space",
     "prompt_error": "+CMS ERROR in place of the prompt",
-    "unplug_prompt": "pulled out while it waits for the text",
-    "reset_prompt": "starts anew while it waits for the text",
+    "unplug_prompt": "pulled out when the text begins to come",
+    "reset_prompt": "starts anew when the text begins to come",
 }
 SUBMIT = {
     "submit_error": "+CMS ERROR after Ctrl-Z, nothing sent",
