@@ -142,6 +142,18 @@ def test_a_port_that_is_gone_is_told_once(
     assert codes(examined) == ["port_missing"]
 
 
+def test_a_port_that_another_program_has_is_not_spoken_to(
+    host: HostFolder, plug: Callable[..., OddModem], tmp_path: Path
+) -> None:
+    modem = plug()
+    host.file("proc/812/comm", "minicom\n")
+    host.link("proc/812/fd/3", "/dev/ttyUSB1")
+    assert codes(look(host, settings(tmp_path))) == ["port_held"]
+    lane = LaneSettings(name="xl-1", port="/dev/ttyUSB1")
+    assert codes(look(host, settings(tmp_path, lane), "xl-1")) == ["port_held"]
+    assert modem.heard == []
+
+
 def test_lanes_that_are_reached_over_a_network_need_no_stick(host: HostFolder, tmp_path: Path) -> None:
     with stick().plugged_in() as modem:
         lane = LaneSettings(name="xl-1", port=f"spy://{modem.url}")

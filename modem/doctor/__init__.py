@@ -2,7 +2,7 @@
 
 from modem.doctor.facts import QUERIES, Line, PortFacts, gather
 from modem.doctor.findings import FAULT, WARNING, Finding, fault, masked, warning, worst
-from modem.doctor.host import Held, control_port, held_ports, host_findings, shown
+from modem.doctor.host import Held, control_port, held_finding, held_ports, host_findings, shown
 from modem.doctor.line import BAUDS, examine_port
 from modem.doctor.loop import Looped, credit_in, loop, valid_until
 from modem.doctor.port import check_digit_fits, port_findings
@@ -25,6 +25,7 @@ __all__ = [
     "examine_port",
     "fault",
     "gather",
+    "held_finding",
     "held_ports",
     "host_findings",
     "kernel_findings",

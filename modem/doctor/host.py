@@ -310,7 +310,7 @@ def _holders(
         if held.pid in ours:
             continue
         holding.add(held.program)
-        yield _held(by_file[held.device].name, held, by_file[held.device].stick)
+        yield held_finding(by_file[held.device].name, held, by_file[held.device].stick)
     running = {text_of(process / "comm").strip() for process in _processes(root)}
     left = [stick for stick in plugged if stick.known and stick.ports and not _mm_ignores(root, stick)]
     if "ModemManager" in running - holding and left:
@@ -323,7 +323,8 @@ def _holders(
         )
 
 
-def _held(name: str, held: Held, stick: Stick | None) -> Finding:
+def held_finding(name: str, held: Held, stick: Stick | None) -> Finding:
+    """That another program has the port `name` open, and how to end that."""
     how = f"process {held.pid} ({held.program}) has it open, by /proc/{held.pid}/fd"
     if held.program == "ModemManager":
         return fault(

@@ -22,6 +22,7 @@ from app.faces.cli.ports_asked import (
     Place,
     PortSeen,
     ask_port,
+    holder,
     may_open,
     news,
     place_of,
@@ -30,7 +31,7 @@ from app.faces.cli.ports_asked import (
     settings_for,
 )
 from app.runtime import load_catalogue
-from app.settings import Settings
+from app.settings import LaneSettings, Settings
 from app.store import diagnosis, requests
 from app.store.diagnosis import Exchange, LaneSeen
 from app.store.engine import Store, Tx, database_path, open_store
@@ -43,6 +44,7 @@ from modem.doctor import (
     credit_in,
     data_findings,
     fault,
+    held_finding,
     host_findings,
     loop,
     masked,
@@ -185,6 +187,7 @@ class _Visit:
         self._progress = progress
         self._examined = examined
         self._plugged = sticks(place.root)
+        self._ours = _serving(settings)
         self._used: set[str] = set()
         self._homes: dict[str, str | None] = {}
         self._written = {lane.name: lane for lane in settings.lanes}
@@ -228,7 +231,7 @@ class _Visit:
             listed=files,
             uid=self.place.uid,
             groups=self.place.groups,
-            ours=_serving(self._settings),
+            ours=self._ours,
             kernel_log=log or "",
             needed=not ports or bool(files) or "auto" in ports,
         )
@@ -245,10 +248,14 @@ class _Visit:
             self._progress(f"Asking lane {name} through the running gateway …")
             facts = _ask_lane(self._store, name, self._examined)
         elif lane is not None and port is not None and not port.startswith("simulated:"):
-            self._progress(f"Asking {port} …")
-            asked = ask_port(lane, port, stick, self.place)
-            if not (held and asked.facts.refusal is not None and asked.facts.refusal[0] == "port_busy"):
-                port, facts = self._keep(asked, name)  # else the gateway has just got it
+            asked = self._ask(lane, port, stick)
+            lost = (
+                asked is not None
+                and asked.facts.refusal is not None
+                and asked.facts.refusal[0] == "port_busy"
+            )
+            if asked is not None and not (held and lost):  # else the gateway has just got it
+                port, facts = self._keep(asked, name)
         self._homes[name] = facts.home if facts else None
         shown_port = port or (lane.port if lane else row.port if row else "")
         self._examined.ports.append(seen_port(shown_port, stick, name, facts))
@@ -266,13 +273,22 @@ class _Visit:
             examined.ports += [seen_port(plain(p.device, self.place), stick, None, None) for p in stick.ports]
             return
         name = plain(right.device, self.place)
-        self._progress(f"Asking {name} …")
-        port, facts = self._keep(ask_port(None, name, stick, self.place), name)
+        asked = self._ask(None, name, stick)
+        port, facts = (name, None) if asked is None else self._keep(asked, name)
         for usb in stick.ports:
             other = plain(usb.device, self.place)
             examined.ports.append(seen_port(other, stick, None, facts if other == port else None))
-        if facts.answers:
+        if facts is not None and facts.answers:
             examined.settings_lines += settings_for(stick, port, self._written, examined.settings_lines)
+
+    def _ask(self, lane: LaneSettings | None, port: str, stick: Stick | None) -> Asked | None:
+        """None, and a finding, where another program has the port."""
+        other = holder(port, self.place, self._ours)
+        if other is not None:
+            self._examined.findings.append(held_finding(port, other, stick))
+            return None
+        self._progress(f"Asking {port} …")
+        return ask_port(lane, port, stick, self.place, self._ours)
 
     def _keep(self, asked: Asked, name: str) -> tuple[str, PortFacts]:
         self._examined.findings += news(asked.findings, self._examined.findings)

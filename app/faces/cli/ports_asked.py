@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,10 +18,12 @@ from modem.discovery import Stick
 from modem.doctor import (
     BAUDS,
     Finding,
+    Held,
     PortFacts,
     control_port,
     examine_port,
     fault,
+    held_ports,
     port_findings,
     shown,
 )
@@ -103,8 +105,18 @@ def news(found: Iterable[Finding], told: Iterable[Finding]) -> list[Finding]:
     return [f for f in found if not any(code.startswith(_SAME.get(f.code, ())) for code in codes)]
 
 
-def ask_port(lane: LaneSettings | None, port: str, stick: Stick | None, place: Place) -> Asked:
-    """Open a port and ask; where a stick's port is silent, its other ports too. No PIN is offered."""
+def holder(port: str, place: Place, ours: Collection[int]) -> Held | None:
+    """Another program that has the port open, as far as /proc shows it; such a port is not asked: that would spoil its answers."""
+    if not port.startswith("/"):
+        return None
+    found = held_ports(place.root, [str(place.root / port.lstrip("/"))])
+    return next((held for held in found if held.pid not in ours), None)
+
+
+def ask_port(
+    lane: LaneSettings | None, port: str, stick: Stick | None, place: Place, ours: Collection[int] = ()
+) -> Asked:
+    """Open a port and ask; where a stick's port is silent, its other ports that nobody holds too. No PIN is offered."""
     settings = _settings(lane, port, place)
     serial = stick is None and port.startswith("/")  # a stick's ports have no speed
     facts = examine_port(settings, SerialModem, bauds=BAUDS if serial else (), clock=time.monotonic)
@@ -116,6 +128,8 @@ def ask_port(lane: LaneSettings | None, port: str, stick: Stick | None, place: P
     for usb in stick.ports:
         other = plain(usb.device, place)
         if usb.role in ("diag", "gps") or os.path.realpath(usb.device) == os.path.realpath(settings.url):
+            continue
+        if holder(other, place, ours) is not None:
             continue
         settings = _settings(lane, other, place)
         better = replace(examine_port(settings, SerialModem, clock=time.monotonic), port=other)
