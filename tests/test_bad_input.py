@@ -350,7 +350,7 @@ def test_a_lock_that_cannot_be_made(say: Callable[..., Said], tmp_path: Path) ->
             [{"name": "a", "port": "/dev/ttyNOPE"}, {"name": "b", "port": "/dev/ttyNOPE"}],
             "has the port /dev/ttyNOPE more than once",
         ),
-        ([{"name": "a", "port": "auto", "usb": "1-1.2"}], "name its control port"),
+        ([{"name": "a", "port": "auto"}], "needs iccid"),
     ],
 )
 def test_ports_that_cannot_work_are_refused_at_the_start(
