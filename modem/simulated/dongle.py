@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from modem.pdu import StoredSubmit, encode_deliver
-from modem.simulated import commands, messages, odd
+from modem.simulated import commands, messages, odd, sending
 from modem.simulated.channel import Channel, Profile
-from modem.simulated.faults import HIDING, Dice
-from modem.simulated.grammar import Refused, cme, cms
+from modem.simulated.faults import Dice
+from modem.simulated.grammar import cms
 from modem.simulated.knobs import NONE, Knobs
 from modem.simulated.menus import Menu
 from modem.simulated.network import Network
@@ -24,13 +24,6 @@ ACK_WAIT = timedelta(
 RING_EVERY = timedelta(seconds=3)  # 3GPP TS 27.007 leaves it to the network; about so often
 RESET_DELAY = timedelta(milliseconds=100)  # between the OK of AT+CFUN=1,1 and leaving the bus
 _STRANGER = "+628990000099"  # who calls by the fault `ring`
-_SURE_ERRORS = (21, 38, 42, 69, 302, 330)  # RP and CMS causes that mean that nothing was sent
-_DOUBTFUL_ERRORS = (332, 500)  # network timeout, unknown: it may have been sent
-_SUBMIT_ERRORS = {
-    "submit_error_cme": "+CME ERROR: 100",
-    "submit_error_text": "+CMS ERROR: Short message transfer rejected",
-    "submit_error_bare": "ERROR",
-}
 
 
 class Dongle:
@@ -263,13 +256,6 @@ class Dongle:
             channel.verdict_due = False
             self.hidden += 1
 
-    def _happens(self, channel: Channel, name: str) -> bool:
-        if not self.dice.fires(name):
-            return False
-        if name in HIDING:
-            self.hide(channel)
-        return True
-
     # -- the network's side -------------------------------------------------------------------------
 
     @property
@@ -456,113 +442,7 @@ class Dongle:
 
     def send(self, channel: Channel, name: str, submit: StoredSubmit, now: datetime) -> None:
         """Put one SMS on the air, and answer `name` with its reference when its radio time is over."""
-        channel.verdict_due = True
-        if self.knobs.radio == NONE:
-            self._submit(channel, name, submit, now)
-        else:
-            self._wait(channel, now + self.knobs.radio, lambda at: self._submit(channel, name, submit, at))
-
-    def _wait(self, channel: Channel, due: datetime, action: Callable[[datetime], None]) -> None:
-        channel.busy_until(due, action, busy=not self.knobs.answers_while_sending)
-
-    def _submit(self, channel: Channel, name: str, submit: StoredSubmit, now: datetime) -> None:
-        refused = self._hindrance(submit)
-        if refused is not None:
-            self._refuse(channel, refused)
-        elif not self._fails(channel, now):
-            reference = self.sim.next_reference()
-            self.network.submit(self.sim, submit, reference, now)
-            if self.sim.credit is not None:
-                self.sim.credit -= self.network.price
-            self._verdict(channel, name, reference, now)
-
-    def _hindrance(self, submit: StoredSubmit) -> Refused | None:
-        sim = self.sim
-        if not self.registered:
-            return cms(331)
-        if self.ringing and self.personality.generation == 2:
-            return cms(515)
-        if "FD" in sim.barred:
-            return cme(56)
-        if sim.barred & {"AO", "OI"}:
-            return cms(10)
-        if sim.credit is not None and sim.credit < self.network.price:
-            return cms(21)
-        return None
-
-    def _refuse(self, channel: Channel, refused: Refused) -> None:
-        if refused.code in _DOUBTFUL_ERRORS:
-            self.hide(channel)
-        channel.refuse(refused)
-        channel.verdict_due = False
-
-    def _fails(self, channel: Channel, now: datetime) -> bool:
-        """The faults that keep an SMS from the air; what is said then."""
-        knobs = self.knobs
-        if knobs.submit_errors:
-            knobs.submit_errors -= 1
-            self.fired["submit_error"] += 1
-            self._refuse(channel, cms(knobs.submit_error))
-            return True
-        if self.dice.fires("submit_error"):
-            self._refuse(channel, cms(self.random.choice(_SURE_ERRORS)))
-            return True
-        if wrong := self.dice.first(tuple(_SUBMIT_ERRORS)):
-            channel.result(_SUBMIT_ERRORS[wrong])
-            channel.verdict_due = False
-            return True
-        if not knobs.silent_sends and self._silent():
-            self.fired["silence_unsent"] += 1
-            self.hide(channel)
-            return True
-        if self._happens(channel, "silence_unsent"):
-            return True
-        if self._happens(channel, "unplug_unsent"):
-            self.drop_out(now)
-            return True
-        return False
-
-    def _silent(self) -> bool:
-        knobs = self.knobs
-        silent = knobs.silence > 0 or (
-            knobs.silence_chance > 0 and self.random.random() < knobs.silence_chance
-        )
-        if silent:
-            knobs.silence = max(0, knobs.silence - 1)
-        return silent
-
-    def _verdict(self, channel: Channel, name: str, reference: int, now: datetime) -> None:
-        """It is on the air: what the port is told of it."""
-        knobs = self.knobs
-        if self._silent():
-            self.fired["silence_sent"] += 1
-            self.hide(channel)
-        elif self._happens(channel, "silence_sent"):
-            pass
-        elif self._happens(channel, "unplug_sent"):
-            self.drop_out(now)
-        elif self._happens(channel, "reset_sent"):
-            self.start_anew(now)
-        elif self._happens(channel, "submit_error_sent"):
-            channel.refuse(cms(332))
-        elif knobs.late_cmgs > NONE:
-            self._wait(channel, now + knobs.late_cmgs, lambda at: self._sent(channel, name, reference, at))
-        elif self._happens(channel, "cmgs_late"):
-            self._wait(channel, now + knobs.late_by, lambda at: self._sent(channel, name, reference, at))
-        else:
-            self._sent(channel, name, reference, now)
-
-    def _sent(self, channel: Channel, name: str, reference: int, now: datetime) -> None:
-        line = f"{name}: {reference}"
-        if self.dice.fires("cmgs_tight"):
-            line = f"{name}:{reference}"
-        elif self.dice.fires("cmgs_stamped"):
-            line += f',"{messages.stamp(now)}"'
-        if not self._happens(channel, "cmgs_lost"):
-            channel.information([line] * (2 if self.dice.fires("cmgs_doubled") else 1))
-        if not self._happens(channel, "ok_lost"):
-            channel.result("OK")
-        channel.verdict_due = False
+        sending.send(self, channel, name, submit, now)
 
     # -- what it says unasked -----------------------------------------------------------------------
 
