@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import threading
@@ -277,3 +278,20 @@ def test_an_unplugged_dongle_is_busy_then_missing_then_back() -> None:
         dongle.plug(datetime.now(UTC))
         with opened(settings) as fourth:
             assert fourth.status().can_send
+
+
+def test_a_port_is_ours_alone_while_it_is_open_and_anybody_s_afterwards(peer: Peer) -> None:
+    def exclusive() -> int:
+        flag = fcntl.ioctl(looking, 0x80045440, b"\0" * 4)  # TIOCGEXCL of Linux, which Python does not name
+        return int.from_bytes(flag, "little")
+
+    looking = os.open(peer.url, os.O_RDWR | os.O_NOCTTY)
+    try:
+        with opened(settings_for(peer.url)):
+            assert exclusive() == 1
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(looking, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert exclusive() == 0
+        fcntl.flock(looking, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(looking)
