@@ -144,6 +144,32 @@ def test_another_sim_is_put_in_under_power() -> None:
     assert dongle.network.waiting(OWN) == 1
 
 
+def test_a_command_is_refused_or_unanswered_for_good() -> None:
+    dongle = ready()
+    dongle.turn(START, refuse={"AT+CPMS": "+CME ERROR: 4", "+clac": ""})
+    assert say(dongle, 'AT+CPMS="SM"') == "\r\n+CME ERROR: 4\r\n"
+    assert say(dongle, "AT+CLAC") == ""
+    assert say(dongle, "AT+CSQ;+CPMS?;+CSQ") == "\r\n+CSQ: 20,99\r\n\r\n+CME ERROR: 4\r\n"
+    with pytest.raises(ValueError, match="takes an object of commands"):
+        dongle.turn(START, refuse={"+CPMS": 4})
+
+
+def test_it_chatters_as_often_as_told_until_it_is_told_not_to() -> None:
+    dongle = ready()
+    dongle.turn(START, chatter_every=10)
+    told = set(dongle.personality.chatter)
+    for tick in (10, 20, 30):
+        assert dongle.step(second(tick)).decode().strip() in told
+    assert dongle.step(second(35)) == b""
+    say(dongle, "AT^CURC=0", second(36))
+    assert dongle.step(second(50)) == b""
+    say(dongle, "AT^CURC=1", second(51))
+    dongle.start_anew(second(52))
+    assert dongle.step(second(62)).decode().strip() in told
+    dongle.turn(second(63), chatter_every=0)
+    assert dongle.step(second(200)) == b""
+
+
 # -- sending -----------------------------------------------------------------------------------------
 
 

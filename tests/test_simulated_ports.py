@@ -175,17 +175,37 @@ def test_the_librarys_own_modem_connects_sends_and_receives() -> None:
             modem.close()
 
 
+def test_the_other_ports_of_a_stick_have_names_of_their_own() -> None:
+    with (
+        attached(new_dongle()) as dongle,
+        opened() as control_port,
+        opened("t-1.app") as app,
+        opened("t-1.diag", timeout=0.02) as mute,
+    ):
+        for port in (control_port, app, mute):
+            port.write(b"AT\r")
+        assert control_port.read(9) == app.read(9) == b"AT\r\r\nOK\r\n"
+        assert mute.read(1) == b""
+        dongle.unplug(datetime.now(UTC))
+        for port in (control_port, app, mute):
+            with pytest.raises(serial.SerialException):
+                port.read(1)
+    with pytest.raises(serial.SerialException):
+        opened("t-1.app")
+
+
 # -- ptys --------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def served(folder: Path, dongle: Dongle) -> Iterator[Path]:
+def served(folder: Path, *dongles: Dongle) -> Iterator[Path]:
     stop = threading.Event()
     failed: list[BaseException] = []
 
     def run() -> None:
         try:
-            serve(folder, dongle.network, {"xl-1": dongle}, stop)
+            named = {f"xl-{place}": dongle for place, dongle in enumerate(dongles, 1)}
+            serve(folder, dongles[0].network, named, stop)
         except BaseException as error:
             failed.append(error)
 
@@ -259,6 +279,67 @@ def test_the_control_socket(folder: Path) -> None:
         ):
             with pytest.raises(ControlError, match=sentence):
                 control(folder, wrong)
+
+
+def test_the_control_socket_plays_the_world(folder: Path) -> None:
+    dongle = new_dongle()
+    other = Dongle(
+        dongle.network,
+        Sim("8999000000000000025", "510110000000002", "+628170000002"),
+        imei="9",
+        personality="etsi",
+    )
+    with served(folder, dongle, other), serial.Serial(str(folder / "xl-1"), timeout=5) as port:
+
+        def do(what: str, **more: object) -> dict[str, object]:
+            return control(folder, {"do": what, "dongle": "xl-1", **more})
+
+        def stats() -> dict[str, object]:
+            found = control(folder, {"do": "stats"})["dongles"]
+            assert isinstance(found, dict)
+            one: dict[str, object] = found["xl-1"]
+            return one
+
+        port.write(b"ATE0;+CNMI=2,1,0,0,0\r")
+        port.read_until(b"OK\r\n")
+        assert do("call", **{"from": "+628990000001"}) == {"rings": True}
+        assert port.read_until(b"RING\r\n") == b"\r\nRING\r\n"
+        assert (stats()["calls"], stats()["ringing"]) == (1, True)
+        port.write(b"ATH\r")
+        assert port.read_until(b"OK\r\n") == b"\r\nOK\r\n"
+        assert do("credit", rupiah=5000) == {"credit": 5000}
+        assert do("ussd", text="Pulsa habis") == {"said": True}
+        assert port.read_until(b",15\r\n").startswith(b'\r\n+CUSD: 0,"')
+        control(
+            folder, {"do": "text", "from": "PROMO", "to": OWN, "text": "kilat", "flash": True, "copies": 2}
+        )
+        assert port.read_until(b"+CMT: ").endswith(b"+CMT: ")
+        do("schedule", steps=[[0, {"next": {"error_bare": 1}}]])
+        port.reset_input_buffer()
+        port.write(b"AT\r")
+        assert port.read_until(b"ERROR\r\n").endswith(b"\r\nERROR\r\n")
+        assert stats()["fired"] == {"error_bare": 1}
+        assert do("swap", **{"with": "xl-2"}) == {"own_number": "+628170000002"}
+        assert do("pin", pin="1234", left=2) == {"pin_left": 2}
+        assert do("reset") == {"plugged": True}
+        port.write(b"AT+CPIN?\r")
+        assert b"SIM PIN" in port.read_until(b"OK\r\n")
+        faults = control(folder, {"do": "faults"})["faults"]
+        assert isinstance(faults, dict)
+        assert "silence_sent" in faults
+        for wrong in ([[1]], "soon", [[1, {"rado": 2}]]):
+            with pytest.raises(ControlError):
+                do("schedule", steps=wrong)
+
+
+def test_a_stick_on_ptys_has_all_its_ports(folder: Path) -> None:
+    with served(folder, new_dongle()):
+        assert {path.name for path in folder.iterdir()} >= {"xl-1", "xl-1.app", "xl-1.diag"}
+        with serial.Serial(str(folder / "xl-1.app"), timeout=5) as port:
+            port.write(b"AT\r")
+            assert port.read_until(b"OK\r\n") == b"AT\r\r\nOK\r\n"
+        control(folder, {"do": "unplug", "dongle": "xl-1"})
+        assert not any(path.is_symlink() for path in folder.iterdir())
 
 
 def test_unplugging_a_pty_takes_its_name_away(folder: Path) -> None:

@@ -250,6 +250,11 @@ class Channel:
         """Do a command line; False where its final result comes later."""
         try:
             for command in parse(body):
+                refused = self.dongle.knobs.refuse.get(command.name)
+                if refused is not None:
+                    if refused:
+                        self.result(refused)
+                    return False
                 lines = commands.handle(self, command, now)
                 if lines is None:
                     return False

@@ -72,6 +72,7 @@ class Dongle:
         self.control = self.channels[CONTROL]
         self.plugged = False
         self._power = 0
+        self._chats = 0
         self.plug(network.now)
 
     @property
@@ -124,8 +125,23 @@ class Dongle:
         self.sim_ready = not self._booting and sim_after <= NONE
         if self._booting:
             self.plan(now + boot, self._booted)
+        self._chat(now)
         if not self.sim_ready:
             self.plan(now + boot + sim_after, self._sim_is_ready)
+
+    def _chat(self, now: datetime) -> None:
+        """Plan the next unasked line of the maker's, where the knob wants some."""
+        self._chats += 1
+        every, mark, told = self.knobs.chatter_every, self._chats, self.personality.chatter
+
+        def chat(at: datetime) -> None:
+            if mark == self._chats:
+                if self.urc_port.profile.vendor_urcs:
+                    self.urc(self.random.choice(told))
+                self._chat(at)
+
+        if every > NONE and told:
+            self.plan(now + every, chat)
 
     def _booted(self, now: datetime) -> None:
         self._booting = False
@@ -191,6 +207,8 @@ class Dongle:
         with self.network.lock:
             before = self.registration
             self.knobs.turn(changes)
+            if "chatter_every" in changes and self.plugged:
+                self._chat(now)
             if self.plugged and self.registration != before:
                 self.announce_registration(now)
             self.network.step(now)

@@ -25,7 +25,9 @@ class Knobs:
     lines of an answer · registration: the `stat` of +CREG (1 home, 5 roaming; others cannot send) · signal: +CSQ ·
     operator, operator_code: of the network that it is in, None for the SIM's own · report_status: the TP-ST of status
     reports, None for no reports · boot: how long it takes to start, with the lines of its personality at the end; 0 for at
-    once and without them · sim_after: the SIM is not ready so long after that · stuck: answers nothing at all.
+    once and without them · sim_after: the SIM is not ready so long after that · stuck: answers nothing at all ·
+    chatter_every: the maker's unasked lines come so often; 0 for never · refuse: commands by name, such as `+CPMS`, with the
+    final result that they always get; an empty one for silence.
 
     next: faults by name, on how many of their next occasions they fire · chances: faults by name, how likely on each
     occasion · chaos: the chance of every fault that `chances` does not name · late_by: how late what is late comes ·
@@ -57,6 +59,8 @@ class Knobs:
     boot: timedelta = NONE
     sim_after: timedelta = NONE
     stuck: bool = False
+    chatter_every: timedelta = NONE
+    refuse: dict[str, str] = field(default_factory=dict)
     next: dict[str, int] = field(default_factory=dict)
     chances: dict[str, float] = field(default_factory=dict)
     chaos: float = 0.0
@@ -75,6 +79,8 @@ class Knobs:
                 value = timedelta(seconds=value)
             elif isinstance(now, float) and isinstance(value, int) and not isinstance(value, bool):
                 value = float(value)
+            elif name == "refuse":
+                value = _refused(value)
             elif isinstance(now, dict):
                 value = _faults(name, value)
             wanted: type | tuple[type, ...] = type(now)
@@ -85,6 +91,15 @@ class Knobs:
             ready[name] = value
         for name, value in ready.items():
             setattr(self, name, value)
+
+
+def _refused(value: object) -> dict[str, str]:
+    """Commands with what they are refused with."""
+    if not isinstance(value, dict) or not all(
+        isinstance(part, str) for pair in value.items() for part in pair
+    ):
+        raise ValueError(f"the knob 'refuse' takes an object of commands and results, no {value!r}")
+    return {command.upper().removeprefix("AT"): result for command, result in value.items()}
 
 
 def _faults(knob: str, value: object) -> dict[str, int] | dict[str, float]:

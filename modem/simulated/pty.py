@@ -266,6 +266,10 @@ class _Stand:
             dongle.insert(theirs, now)
             other.insert(mine, now)
             return {"own_number": dongle.sim.own_number}
+        if wanted == "pin":
+            dongle.sim.pin = str(message["pin"]) if message.get("pin") else None
+            dongle.sim.pin_left = int(str(message.get("left", 3)))
+            return {"pin_left": dongle.sim.pin_left}
         if wanted == "credit":
             dongle.sim.credit = int(str(message["rupiah"]))
             return {"credit": dongle.sim.credit}
@@ -326,6 +330,7 @@ def control(folder: Path, message: Mapping[str, object], *, timeout: float = 5.0
     `{"do": "unplug", "dongle": NAME, "seconds": 5}` · `plug` · `reset` · `fill` · `{"do": "swap", "dongle": NAME, "with": NAME}`
     (their SIMs) · `{"do": "text", "from": …, "to": …, "text": …, "copies": 1, "flash": false}` · `{"do": "call", "dongle": NAME,
     "from": …}` · `{"do": "ussd", "dongle": NAME, "text": …}` (unasked) · `{"do": "credit", "dongle": NAME, "rupiah": N}` ·
+    `{"do": "pin", "dongle": NAME, "pin": "1234", "left": 3}` (from the next start on; 0 left asks for the PUK) ·
     `{"do": "ledger", "after": SEQ}` (5,000 at most) · `{"do": "stats"}` · `{"do": "faults"}`
     """
     with socket.socket(socket.AF_UNIX) as connection:
