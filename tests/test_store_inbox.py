@@ -32,7 +32,7 @@ from store_playing import (
 )
 
 from app.domain.states import Outcome, Role, State
-from app.store import inbox, questions, replies
+from app.store import inbox, questions, replies, submissions
 from app.store import tables as t
 from app.store.checks import get_check
 from app.store.engine import Store, Tx
@@ -452,6 +452,31 @@ def test_a_report_settles_the_only_uncertain_one(store: Store, clock: HandClock)
     assert history(store, check.question_id) == ["queued", "submitting", "uncertain", "awaiting_reply"]
     assert submission(store, claimed.submission_id).state == "delivered"
     assert question(store, check.question_id).cost == 350
+
+
+def test_a_report_of_the_part_that_went_says_nothing_of_the_part_in_doubt(
+    store: Store, clock: HandClock
+) -> None:
+    lane = open_lane(store, clock())
+    check = accept_one(store, clock())
+    claimed = claim_one(store, lane, clock())
+    store.write(
+        lambda tx: submissions.maybe_sent(
+            tx,
+            claimed.submission_id,
+            claimed.question_id,
+            now=clock(),
+            by="lane",
+            why="silence",
+            references=[7],
+        )
+    )
+    found = report(store, lane, clock(), reference=7)
+    assert found == Reported(claimed.submission_id, claimed.question_id, True)
+    store.write(lambda tx: inbox.delivered(tx, found, clock(), "network"))
+    assert history(store, check.question_id) == ["queued", "submitting", "uncertain"]
+    assert submission(store, claimed.submission_id).state == "uncertain"
+    assert report(store, lane, clock(), reference=8) is None
 
 
 def test_a_report_before_its_cmgs_is_taken_once(store: Store, clock: HandClock) -> None:

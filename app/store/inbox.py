@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, bindparam, select, text, update
+from sqlalchemy import and_, bindparam, or_, select, text, update
 
 from app.domain.identifiers import normalise_address
 from app.domain.states import State
@@ -450,13 +450,19 @@ def _still_in_flight(tx: Tx, submission_id: str) -> bool:
 
 
 def delivered(tx: Tx, reported: Reported, now: datetime, by: str) -> None:
-    """The network delivered it: an uncertain question surely went out and waits for its reply."""
-    tx.execute(
+    """The network delivered it: an uncertain question surely went out and waits for its reply.
+
+    Of several parts with one in doubt, a part that is known to have gone says nothing of that one.
+    """
+    whole = tx.execute(
         update(t.submissions)
-        .where(_s.id == reported.submission_id, _s.state.in_(["sent", "uncertain"]))
+        .where(
+            _s.id == reported.submission_id,
+            or_(_s.state == "sent", and_(_s.state == "uncertain", _s.tp_references.is_(None))),
+        )
         .values(state="delivered")
-    )
-    if reported.question_id and _still_in_flight(tx, reported.submission_id):
+    ).rowcount
+    if whole and reported.question_id and _still_in_flight(tx, reported.submission_id):
         move(
             tx,
             reported.question_id,
