@@ -34,10 +34,10 @@ def handle(channel: Channel, command: Command, now: datetime) -> Lines:
             return list(kind.answers[key])
     if name in kind.cards and op != "=":
         return [] if op == "=?" else _card(channel, kind.cards[name])
-    if name in kind.tries and op != "=":
-        # ZTE's sticks tell the tries to the test form (ModemManager, mm-broadband-modem-zte.c: load_unlock_retries).
-        tests = op == "=?" and name != "+ZPINPUK"
-        return [] if tests else security.tries(channel, kind.tries[name])
+    if name + op in kind.tries:
+        return security.tries(channel, kind.tries[name + op])
+    if op == "=?" and any(query.rstrip("=?") == name for query in kind.tries):
+        return []
     if name in kind.spellings:
         return _remembered(dongle, kind.spellings[name], command)
     handler = COMMANDS.get(name)
@@ -311,7 +311,9 @@ def _clac(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return []
     known = [name for name in COMMANDS if name not in kind.lacks and (name[0] != "^" or name in kind.own)]
-    return known + sorted({*kind.cards, *kind.tries, *kind.spellings} - set(known))
+    return known + sorted(
+        {*kind.cards, *kind.spellings, *(query.rstrip("=?") for query in kind.tries)} - set(known)
+    )
 
 
 def _cclk(channel: Channel, op: str, arg: str, now: datetime) -> Lines:

@@ -57,9 +57,8 @@ def cpinr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
 def tries(channel: Channel, shape: str) -> Lines:
     """The same as makers spell it."""
     sim, state = channel.dongle.sim, _state(channel)
-    current = sim.puk_left if state == "SIM PUK" else sim.pin_left
-    shown = shape.format(state=state, current=current, pin=sim.pin_left, puk=sim.puk_left)
-    return [shown.replace(f"READY,{current},", "READY,", 1)]
+    current = {"READY": "", "SIM PIN": sim.pin_left, "SIM PUK": sim.puk_left}[state]
+    return [shape.format(state=state, current=current, pin=sim.pin_left, puk=sim.puk_left)]
 
 
 def clck(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
