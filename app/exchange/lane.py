@@ -175,11 +175,14 @@ class LaneWorker:
         except lanes.LaneLost:
             self._closed(now, "lane_lost", self._why_lost(), show=False)
         except ModemLost as error:
-            self._closed(now, error.code, error.detail)
+            rung = self._ladder.trouble(now, Rung.SESSION) if error.code in SILENT else None
+            self._closed(now, error.code, error.detail, rung)
         except ModemError as error:
-            if self._asked_again(error, now):
+            rung = self._ladder.trouble(now) if error.code in SILENT else None
+            if rung is Rung.AT and self._session is not None:
+                self._ask_again(self._session, error)
                 return now + FIRST_RETRY
-            self._closed(now, error.code, error.detail)
+            self._closed(now, error.code, error.detail, rung)
         except Unavailable as error:
             log.error("the database cannot be written", lane=self.name, detail=error.detail)
             if self._session is not None:
@@ -201,17 +204,15 @@ class LaneWorker:
             "If that happens often, look at the load of this machine and at its disk"
         )
 
-    def _asked_again(self, error: ModemError, now: datetime) -> bool:
-        """A modem that gave no answer, but is in step again, keeps its session once: it is asked again."""
-        session = self._session
-        if session is None or error.code != "no_answer" or self._ladder.trouble(now) is not Rung.AT:
-            return False
+    def _ask_again(self, session: _Session, error: ModemError) -> None:
+        """A modem that gave no answer, but is in step again, keeps its session once."""
         self._climbed(Rung.AT, error.detail)
         session.status_at = None
         session.receiver.look_again()  # a hint that was being followed is not lost
-        return True
 
-    def _closed(self, now: datetime, code: str, reason: str, *, show: bool = True) -> None:
+    def _closed(
+        self, now: datetime, code: str, reason: str, rung: Rung | None = None, *, show: bool = True
+    ) -> None:
         """The session is over, or was never begun. One that ends soon and often is opened ever less often."""
         session = self._session
         self._drop()
@@ -226,10 +227,8 @@ class LaneWorker:
         self._retry_at, self._retry = self._clock() + pause, FIRST_RETRY
         if session is None:
             return
-        if code in SILENT:
-            rung = self._ladder.trouble(now, Rung.SESSION)
-            self._restart_next = self._restart_next or rung is Rung.MODEM
-            self._heal(rung, session.usb_path, reason)
+        self._restart_next = self._restart_next or rung is Rung.MODEM
+        self._heal(rung, session.usb_path, reason)
         if show:
             try:
                 self._show(session.place, now, state=LaneState.OFFLINE.value, reason=self._with_tried(reason))
@@ -340,7 +339,10 @@ class LaneWorker:
             if now - session.opened_at >= CALM_AGAIN:
                 self._lost_pause = FIRST_RETRY
                 self._told.clear()
-        elif self._registered_at is not None and now - self._registered_at >= UNREGISTERED:
+        elif (
+            self._registered_at is not None
+            and now - max(self._registered_at, session.opened_at) >= UNREGISTERED
+        ):
             self._registered_at = now  # counted anew from here
             reason = "no network for ten minutes, although there was one"
             rung = self._ladder.trouble(now, Rung.SESSION)
