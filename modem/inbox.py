@@ -8,7 +8,7 @@ from modem import at, verdicts
 from modem.port import ModemError, ModemLost, Observer, Stored, Usage
 from modem.session import Session
 
-_LIST_SECONDS = 60.0  # a full SIM of 50 slots takes some sticks half a minute
+_LIST_TIMES = 6  # the usual patience, 60 s: a full SIM of 50 slots takes some sticks half a minute
 _STORAGES = ("SM", "ME", "SR")  # 3GPP TS 27.005 §3.1; MT is SM and ME together
 _UNNAMED = "SM"  # for a modem without +CPMS: its only storage, whatever it is
 
@@ -36,6 +36,7 @@ class Inbox:
         self._session = session
         self._tell = tell
         self._port = port
+        self._list_seconds = _LIST_TIMES * session.answer_seconds
         self._memories: list[str] = []
         self._storages: tuple[str, ...] = ()
         self._indicated: tuple[int, ...] | None = None
@@ -135,7 +136,7 @@ class Inbox:
     def _keep_the_current_one(self) -> None:
         """For a modem without +CPMS, or whose +CPMS can only be asked."""
         said = [name for name, _, _ in at.memories(self._session.attempt("AT+CPMS?"))]
-        if not said and not self._session.attempt("AT+CMGL=4", _LIST_SECONDS):
+        if not said and not self._session.attempt("AT+CMGL=4", self._list_seconds):
             raise ModemError(
                 "no_storage", "the modem keeps no SMS that can be read (AT+CPMS): use another stick"
             )
@@ -166,7 +167,7 @@ class Inbox:
     def _list(self, storage: str) -> list[Stored]:
         self._select(storage)
         try:
-            entries = at.listed(self._session.command("AT+CMGL=4", _LIST_SECONDS))
+            entries = at.listed(self._session.command("AT+CMGL=4", self._list_seconds))
         except ModemLost:
             raise
         except ModemError:

@@ -12,7 +12,9 @@ from modem.quirks import Quirks, quirks_for
 from modem.session import BUSY_PAUSES, Session, Silence
 from modem.transport import ESC
 
-_PIN_SECONDS = 15.0  # 3GPP TS 27.007 gives no limit; SIMs take up to 10 s to start after a PIN
+_PIN_TIMES = (
+    1.5  # the usual patience, 15 s: 3GPP TS 27.007 gives no limit, SIMs take up to 10 s to start after a PIN
+)
 _WAKE_SECONDS = 0.5  # one try of AT; a modem that is awake answers within 0.1 s
 _SIM_PAUSE = 1.0  # seconds between two looks at a SIM that is not ready yet
 _LAST_TRIES = 2  # the last try is left to a person: after it the SIM wants its PUK
@@ -105,20 +107,29 @@ def _offer_pin(session: Session, settings: PortSettings, quirks: Quirks) -> None
             f"the SIM allows its PIN {tries} time more: the gateway leaves that to you; enter the PIN in a phone, or switch it off there",
         )
     try:
-        session.command(f'AT+CPIN="{pin}"', _PIN_SECONDS)
-    except ModemError as refusal:  # also a session lost now: the try may have been used
+        try:
+            session.command(f'AT+CPIN="{pin}"', _PIN_TIMES * session.answer_seconds)
+            refusal = None
+        except ModemLost:
+            raise
+        except ModemError as no:  # an answer that was lost says nothing of the PIN: the SIM does
+            refusal = no
+        state = _settled_pin_state(session, settings.boot_timeout)
+    except ModemError as failure:  # also a session lost now: the try may have been used
         raise SimLocked(
-            "sim_pin_refused",
-            f"the SIM did not take the PIN ({refusal.detail})",
-            pin_was_offered=True,
+            "sim_pin_refused", f"the SIM did not take the PIN ({failure.detail})", pin_was_offered=True
+        ) from failure
+    if state is None:
+        return
+    if refusal is not None:
+        raise SimLocked(
+            "sim_pin_refused", f"the SIM did not take the PIN ({refusal.detail})", pin_was_offered=True
         ) from refusal
-    state = _settled_pin_state(session, settings.boot_timeout)
-    if state is not None:
-        raise SimLocked(
-            "sim_locked",
-            f"after its PIN the SIM asks for {state}: use a phone to unlock it",
-            pin_was_offered=True,
-        )
+    raise SimLocked(
+        "sim_locked",
+        f"after its PIN the SIM asks for {state}: use a phone to unlock it",
+        pin_was_offered=True,
+    )
 
 
 def _tries_left(session: Session, quirks: Quirks) -> int | None:
@@ -170,7 +181,7 @@ def _settled_pin_state(session: Session, patience: timedelta) -> str | None:
 def _pin_state(session: Session) -> str | None:
     """What AT+CPIN? says; None where the modem knows no such command."""
     try:
-        return at.pin_state(session.command("AT+CPIN?", _PIN_SECONDS))
+        return at.pin_state(session.command("AT+CPIN?", _PIN_TIMES * session.answer_seconds))
     except ModemLost:
         raise
     except ModemError as no:

@@ -36,7 +36,7 @@ class Session(GsmModem, Transport):  # type: ignore[misc]
         self._on_urc = on_urc
         self._quiet: bool | None = None  # None: ATE0 was not yet said
         self._closed = threading.Event()
-        self._answer_seconds = settings.answer_timeout.total_seconds()
+        self.answer_seconds = settings.answer_timeout.total_seconds()
         self._unknown: set[str] = set()
         self.sim_failed = False
         """A command failed by the SIM since this was last set to False: it may be another one."""
@@ -103,7 +103,7 @@ class Session(GsmModem, Transport):  # type: ignore[misc]
         pauses = iter(BUSY_PAUSES)
         while True:
             try:
-                lines = self.ask(command, timeout or self._answer_seconds)
+                lines = self.ask(command, timeout or self.answer_seconds)
             except Silence as silence:
                 self.resync()
                 raise ModemError(

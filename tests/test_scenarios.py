@@ -417,22 +417,21 @@ def test_who_waits_for_an_answer_is_woken_by_close(modem: SerialModem, stick: Sc
 
 
 def test_answers_at_the_very_deadline_are_never_taken_for_others(stick: ScriptedStick) -> None:
-    settings, wait = settings_for(stick.url), threading.Event()
+    settings = replace(settings_for(stick.url), answer_timeout=timedelta(milliseconds=50))
+    wait = threading.Event()
 
     def dawdle(command: str) -> None:
         if command.startswith("AT+CMGR="):
-            wait.wait(int(command.split("=")[1]) % 5 * 0.005)
+            wait.wait(int(command.split("=")[1]) % 5 * 0.0125 + 0.0125)
 
-    for n in range(60):
+    for n in range(40):
         pdu = encode_deliver("2757", f"isi {n}", NOON)
         stick.answers[f"AT+CMGR={n}"] = f"\r\n+CMGR: 1,,{length(pdu)}\r\n{pdu}\r\n\r\nOK\r\n".encode()
     stick.before_answer = dawdle
     right = late = 0
     with closing(SerialModem(settings)) as modem:
         modem.open()
-        modem.inbox("SM")
-        settings.answer_timeout = timedelta(milliseconds=10)
-        for n in range(60):
+        for n in range(40):
             try:
                 read = modem.read("SM", n)
             except ModemError:
@@ -460,10 +459,10 @@ def test_other_lines_before_the_answer_are_not_the_answer(stick: ScriptedStick) 
 
 @pytest.mark.parametrize("result", ["+CME ERROR: SIM failure", '+CMS ERROR: "SIM failure"', "+CME ERROR: 13"])
 def test_an_error_in_words_ends_the_answer(modem: SerialModem, stick: ScriptedStick, result: str) -> None:
-    stick.answers["AT+CPMS?"] = f"\r\n{result}\r\n".encode()
+    stick.answers["AT+CMGR=1"] = f"\r\n{result}\r\n".encode()
     with pytest.raises(ModemError, match="sim_failure"):
-        modem.usage()
-    assert stick.heard == ["AT+CPMS?"]
+        modem.read("SM", 1)
+    assert stick.heard == ["AT+CMGR=1"]
 
 
 @pytest.mark.parametrize(
@@ -536,10 +535,20 @@ def opens_and_sends(line: str, answer: bytes) -> bool:
 
 @pytest.mark.parametrize("answer", [b"\r\nERROR\r\n", b""], ids=["refused", "unanswered"])
 def test_only_pdu_mode_is_indispensable(answer: bytes) -> None:
-    # AT+CPIN? is waited for too long to be silent here: a SIM may take 10 s to start.
-    opening = [line for line in opening_lines() if answer or line != "AT+CPIN?"]
+    opening = opening_lines()
     assert "AT+CNMI=?" in opening
     assert [line for line in opening if not opens_and_sends(line, answer)] == ["AT+CMGF=0"]
+
+
+@pytest.mark.parametrize("answer", [b"", b"\r\n+CME ERROR: 100\r\n"])
+def test_a_right_pin_whose_answer_is_lost_is_not_called_wrong(stick: ScriptedStick, answer: bytes) -> None:
+    stick.once["AT+CPIN?"] = [b"\r\n+CPIN: SIM PIN\r\n\r\nOK\r\n"]
+    stick.once['AT+CPIN="1234"'] = [answer]
+    settings = replace(settings_for(stick.url, SHORT), pin="1234", answer_timeout=SHORT)
+    with closing(SerialModem(settings)) as modem:
+        modem.open()
+        assert modem.status().can_send
+    assert stick.heard.count('AT+CPIN="1234"') == 1
 
 
 def test_a_session_that_opens_another_sim_writes_nothing_of_the_first_to_it(stick: ScriptedStick) -> None:
