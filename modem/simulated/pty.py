@@ -43,8 +43,11 @@ class ControlError(Exception):
 class _Port:
     """One port of a dongle on a pty of its own."""
 
-    def __init__(self, folder: Path, name: str, channel: Channel, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self, folder: Path, name: str, channel: Channel, selector: selectors.BaseSelector, talking: set[_Port]
+    ) -> None:
         self.channel = channel
+        self.talking = talking
         self.link = folder / name
         self.selector = selector
         self.master = self.slave = -1
@@ -84,6 +87,7 @@ class _Port:
 
     def collect(self) -> None:
         self.pending += self.channel.drain()
+        self.talking.add(self)
 
     def receive(self, now: datetime) -> None:
         try:
@@ -91,6 +95,7 @@ class _Port:
         except BlockingIOError:
             return
         self.pending += self.channel.feed(data, now)
+        self.talking.add(self)
 
     def send(self, now: datetime) -> None:
         """Write what the pty takes; the rest when it takes more."""
@@ -141,8 +146,9 @@ class _Stand:
         for entry in network.ledger:
             self.write(entry)
         network.on_entry = self.write
+        self.talking: set[_Port] = set()
         self.ports = [
-            _Port(folder, port_name(name, role), channel, self.selector)
+            _Port(folder, port_name(name, role), channel, self.selector, self.talking)
             for name, dongle in dongles.items()
             for role, channel in dongle.channels.items()
         ]
@@ -183,8 +189,10 @@ class _Stand:
 
     def flush(self, now: datetime) -> None:
         self.ledger.flush()
-        for port in self.ports:
+        for port in list(self.talking):
             port.send(now)
+            if not port.pending:
+                self.talking.discard(port)
 
     def drop(self, peer: _Peer) -> None:
         self.selector.unregister(peer.connection)
