@@ -110,7 +110,7 @@ def test_nothing_helps_and_it_is_tried_ever_less_often(plugged: Stage, socket: S
     plugged.dongles["xl-1"].knobs.stuck = True
     for _ in range(7):
         step_at(plugged, minutes=10)
-    assert 1 <= socket.cycled <= 4
+    assert 1 <= socket.cycled <= 5  # the pauses double: seven times without them
     assert plugged.lane().recoveries["power"] == socket.cycled
 
 
