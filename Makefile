@@ -4,6 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 JOBS ?= 2
 ROUNDS ?= 20
+SEED ?= 1
 ARGS ?=
 
 # The first interpreter that is new enough; a newer one that is not the system's may lack venv, so that is tried too.
@@ -15,7 +16,7 @@ FIND_PYTHON = for python in "$${PYTHON:-python3}" python3 python3.13 python3.12 
 	exit 1; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check fuzz bench
+.PHONY: help install demo serve test check fuzz soak bench
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +51,10 @@ fuzz: install ## Run the randomised tests ROUNDS times, each with another seed
 	@for round in $$(seq $(ROUNDS)); do \
 	seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "round $$round, seed $$seed"; \
 	$(BIN)/pytest -q -n $(JOBS) --hypothesis-seed=$$seed $(ARGS) $$(grep -l hypothesis tests/test_*.py) || exit 1; done
+
+soak: install ## 24 simulated hours of one lane with every fault at random, then 1,000,000 PDUs (SEED=n)
+	@$(BIN)/python tests/soak.py --hours 24 --seed $(SEED)
+	@$(BIN)/python tests/pdu_mutations.py 1000000 --seed $(SEED)
 
 bench: install ## Run the benchmarks; each prints a table and JSON
 	@for benchmark in benchmarks/*.py; do $(BIN)/python "$$benchmark" || exit 1; done

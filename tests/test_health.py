@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from conftest import START
@@ -40,7 +41,7 @@ def test_rungs_come_in_order_with_pauses_that_double() -> None:
 def test_a_day_of_trouble_is_few_measures_and_never_the_end_of_them() -> None:
     rough = [at for at, rung in climbed(Ladder(), 4 * 86400, 30) if rung in (Rung.MODEM, Rung.POWER)]
     assert len(rough) < 40
-    gaps = [b - a for a, b in zip(rough, rough[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(rough)]
     assert gaps == sorted(gaps)
     assert gaps[-1] == LONGEST_PAUSE.total_seconds()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.faces.cli.output import Session
+from app.faces.cli.output import FAULTS, WARNINGS, Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from app.faces.cli.ports_asked import PortSeen
     from modem.doctor import Finding
 
-WARNINGS, FAULTS = 10, 11
 """Exit statuses (design, section 6); 0 where nothing is wrong."""
 LONG_COMMAND = 50
 """Characters from which a command stands on a line of its own, which the terminal may wrap but the text does not."""

@@ -24,6 +24,8 @@ REFUSED = 3
 UNREACHABLE = 4
 NO_ANSWER = 5
 OTHER_OUTCOME = 6
+WARNINGS = 10
+FAULTS = 11
 INTERRUPTED = 130
 
 EXIT_STATUS = {
@@ -34,6 +36,8 @@ EXIT_STATUS = {
     UNREACHABLE: "gateway, database or port not reachable, or served already",
     NO_ANSWER: "no answer: no reply, failed, cancelled, expired, uncertain, or still waiting",
     OTHER_OUTCOME: "answered, with another outcome than found",
+    WARNINGS: "doctor: warnings",
+    FAULTS: "doctor: faults",
     INTERRUPTED: "interrupted",
 }
 """The exit statuses (design, section 6)."""
