@@ -370,6 +370,28 @@ def test_text_mode_asks_for_reports_and_validity_by_csmp() -> None:
     assert dongle.network.ledger[-2].kind == "expired"
 
 
+def test_a_type_of_address_makes_it_international() -> None:
+    dongle = ready(personality="etsi")
+    say(dongle, "AT+CMGF=1")
+    say(dongle, 'AT+CMGS="628990000001",145')
+    dongle.feed(b"halo\x1a", START)
+    assert dongle.network.ledger[0].address == "+628990000001"
+    assert answer(dongle, 'AT+CSCA="628170000000",145;+CSCA?') == ['+CSCA: "+628170000000",145', "OK"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_strings_that_modem_programs_begin_with_are_taken(kind: str) -> None:
+    dongle = new_dongle(personality=kind)
+    for line in (
+        "ATZ",
+        "ATQ0 V1 E0 S0=0 &C1 &D2 +FCLASS=0",
+        "ATE0L1M0X4",
+        "AT&F;+CMEE=1;+CSMS=1",
+        "ATS7=60S6=3",
+    ):
+        assert say(dongle, line).endswith(OK), line
+
+
 def test_addresses_stay_legible_with_hex_texts() -> None:
     dongle = ready(personality="simcom")
     send(dongle, "2757", "satu")

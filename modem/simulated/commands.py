@@ -125,8 +125,8 @@ def _register(index: int) -> Handler:
     def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         registers = channel.profile.registers
         if op == "?":
-            return [f"{registers[index]:03d}"]
-        registers[index] = number(arg, 0, 255 if index == 0 else 127, Refused())
+            return [f"{registers.get(index, 0):03d}"]
+        registers[index] = number(arg, 0, 127 if index in (3, 4, 5) else 255, Refused())
         return []
 
     return handler
@@ -411,7 +411,10 @@ COMMANDS: dict[str, Handler] = {
     "&F": _reset,
     "&K": _accepted,
     "&W": _accepted,
-    **{f"S{index}": _register(index) for index in (0, 3, 4, 5, 7)},
+    "&S": _accepted,
+    "L": _accepted,
+    "M": _accepted,
+    **{f"S{index}": _register(index) for index in range(13)},
     "+CBC": _fixed(lambda dongle: ["+CBC: 0,100"]),
     "+CBST": _accepted,
     "+CCLK": _cclk,
@@ -450,7 +453,12 @@ COMMANDS: dict[str, Handler] = {
     "+CRSM": _with_sim(_crsm),
     "+CSCS": _cscs,
     "+CSQ": _csq,
+    "+CR": _accepted,
+    "+CSSN": _accepted,
+    "+CTZR": _accepted,
+    "+CTZU": _accepted,
     "+CUSD": _with_sim(dialogue.cusd),
+    "+FCLASS": _accepted,
     "+GCAP": _fixed(lambda dongle: ["+GCAP: +CGSM,+DS,+ES"]),
     "+GMI": _fixed(lambda dongle: [dongle.maker]),
     "+GMM": _fixed(lambda dongle: [dongle.model]),

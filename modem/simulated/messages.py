@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -77,6 +77,12 @@ def plain(channel: Channel, line: str, *, address: bool = False) -> str:
     if charset in ("GSM", "HEX"):
         return "".join(BASIC[ord(char)] if ord(char) < 128 else "?" for char in line)
     return line
+
+
+def _address(channel: Channel, values: Sequence[str]) -> str:
+    """An address that may be followed by its type, of which 145 means international (3GPP TS 27.005 §3.1 <toda>)."""
+    number_ = plain(channel, values[0], address=True)
+    return f"+{number_}" if values[1:2] == ("145",) and number_.isdigit() else number_
 
 
 def stamp(at: datetime | None) -> str:
@@ -220,7 +226,7 @@ def _csca(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         return []
     if op == "?":
         return [f'+CSCA: "{coded(channel, channel.dongle.sim.centre, address=True)}",145']
-    wanted = plain(channel, arguments(arg)[0], address=True)
+    wanted = _address(channel, arguments(arg))
     if not wanted.removeprefix("+").isdigit():
         raise cms(330)
     channel.dongle.sim.centre = wanted
@@ -418,7 +424,7 @@ def _enter(send: bool) -> Handler:
             if send and not values[0]:
                 raise cms(305)
             stat = from_stat.get(values[2].upper() if len(values) > 2 else "", 2)
-            channel.ask(Prompt(send, address=plain(channel, values[0], address=True), stat=stat), now)
+            channel.ask(Prompt(send, address=_address(channel, values), stat=stat), now)
         else:
             if op != "=":
                 raise cms(304)
