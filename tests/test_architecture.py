@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Files of one folder, low to high: each imports from lower ranks only. A file that is in no list is only kept from cycles.
 RANKS: dict[str, list[set[str]]] = {
     "app/domain": [
-        {"errors", "states", "quantities", "durations"},
+        {"errors", "states", "quantities", "durations", "operators"},
         {"identifiers"},
         {"services"},
         {"reading", "capacity"},
@@ -46,12 +46,26 @@ RANKS: dict[str, list[set[str]]] = {
     "app/store": [
         {"tables", "sealing", "prepared"},
         {"engine"},
-        {"questions", "checks", "clients", "events", "condition", "counts", "phones"},
+        {
+            "questions",
+            "checks",
+            "clients",
+            "events",
+            "condition",
+            "counts",
+            "phones",
+            "requests",
+            "diagnosis",
+        },
         {"submissions"},
         {"inbox", "lanes", "batches"},
-        {"replies"},
+        {"replies", "diagnosis"},
     ],
-    "app/exchange": [{"reception", "housekeeper", "batches", "webhooks"}, {"sending"}, {"lane"}],
+    "app/exchange": [
+        {"reception", "housekeeper", "batches", "webhooks", "health"},
+        {"sending", "receiving", "answering", "opening"},
+        {"lane"},
+    ],
     "modem": [
         {"alphabet", "quirks"},
         {"at", "pdu", "ussd"},
@@ -174,18 +188,28 @@ def arrows_go_down(files: Sources) -> list[str]:
 
 
 def ranks_hold(files: Sources) -> list[str]:
-    rank = {
-        f"{folder}/{name}.py": (folder, level)
+    ranked = {
+        f"{folder}/{name}": (folder, level)
         for folder, levels in RANKS.items()
         for level, names in enumerate(levels)
         for name in names
+    }
+    # A package among them has its rank as a whole: what its files do among themselves is their affair.
+    rank = {
+        path: ranked[place]
+        for path in files
+        for place in (path.removesuffix(".py"), path.rpartition("/")[0])
+        if place in ranked
     }
     return [
         f"{path} imports {other} of no lower rank"
         for path, text in files.items()
         if path in rank
         for other in sorted(files_imported(path, text, files))
-        if other in rank and rank[other][0] == rank[path][0] and rank[other][1] >= rank[path][1]
+        if other in rank
+        and rank[other][0] == rank[path][0]
+        and rank[other][1] >= rank[path][1]
+        and path.rpartition("/")[0] not in (ranked.keys() & {other.rpartition("/")[0]})
     ]
 
 
@@ -363,7 +387,7 @@ def test_ranked_files_are_there() -> None:
         for folder, levels in RANKS.items()
         for names in levels
         for name in names
-        if not (ROOT / folder / f"{name}.py").is_file()
+        if not any((ROOT / folder / place).is_file() for place in (f"{name}.py", f"{name}/__init__.py"))
     }
     assert missing <= {"app/exchange/webhooks"}
 
