@@ -334,7 +334,7 @@ class Channel:
             return ""
         storm = dongle.knobs.storm
         if (storm and dongle.random.random() < storm) or dongle.dice.fires("chatter"):
-            return f"{dongle.random.choice(told)}{self._ending}"
+            return f"{dongle.as_it_is(dongle.random.choice(told))}{self._ending}"
         return ""
 
     def result(self, code: str) -> None:

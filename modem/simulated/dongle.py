@@ -137,7 +137,7 @@ class Dongle:
         def chat(at: datetime) -> None:
             if mark == self._chats:
                 if self.urc_port.profile.vendor_urcs:
-                    self.urc(self.random.choice(told))
+                    self.urc(self.as_it_is(self.random.choice(told)))
                 self._chat(at)
 
         if every > NONE and told:
@@ -146,7 +146,7 @@ class Dongle:
     def _booted(self, now: datetime) -> None:
         self._booting = False
         for line in self.personality.boot:
-            self.urc(line)
+            self.urc(self.as_it_is(line))
 
     def _sim_is_ready(self, now: datetime) -> None:
         self.sim_ready = True
@@ -275,6 +275,21 @@ class Dongle:
             self.hidden += 1
 
     # -- the network's side -------------------------------------------------------------------------
+
+    @property
+    def pin_state(self) -> str:
+        """What +CPIN? says of the SIM (3GPP TS 27.007 §8.3)."""
+        return "READY" if self.unlocked else "SIM PIN" if self.sim.pin_left else "SIM PUK"
+
+    def as_it_is(self, line: str) -> str:
+        """A maker's line with the present state in its places."""
+        for place, value in (
+            ("{signal}", self.knobs.signal if self.registered else 99),
+            ("{registration}", self.registration),
+            ("{pin}", self.pin_state),
+        ):
+            line = line.replace(place, str(value))
+        return line
 
     @property
     def registration(self) -> int:

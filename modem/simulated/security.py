@@ -14,11 +14,6 @@ Lines = list[str] | None
 _BARRING = ("AO", "OI", "OX", "AI", "IR")
 
 
-def _state(channel: Channel) -> str:
-    dongle = channel.dongle
-    return "READY" if dongle.unlocked else "SIM PIN" if dongle.sim.pin_left else "SIM PUK"
-
-
 def cpin(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     """AT+CPIN: what the SIM wants, and to give it that."""
     dongle, sim = channel.dongle, channel.dongle.sim
@@ -29,7 +24,7 @@ def cpin(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
             return ["+CPIN: NOT READY"]
         raise cme(14)
     if op != "=":
-        return [f"+CPIN: {_state(channel)}"]
+        return [f"+CPIN: {channel.dongle.pin_state}"]
     if dongle.unlocked:
         raise cme(3)
     values = arguments(arg)
@@ -56,7 +51,7 @@ def cpinr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
 
 def tries(channel: Channel, shape: str) -> Lines:
     """The same as makers spell it."""
-    sim, state = channel.dongle.sim, _state(channel)
+    sim, state = channel.dongle.sim, channel.dongle.pin_state
     current = {"READY": "", "SIM PIN": sim.pin_left, "SIM PUK": sim.puk_left}[state]
     return [shape.format(state=state, current=current, pin=sim.pin_left, puk=sim.puk_left)]
 
