@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,9 @@ from modem import (
     encode_submit,
 )
 from modem.simulated import Dongle, Entry, Network, Sim, Ticker, attach, detach
+from modem.simulated.dialogue import push
+from modem.simulated.menus import Menu
+from modem.simulated.personality import personalities
 from modem.simulated.pty import CONTROL, control, serve
 
 OWN = "+628170000001"
@@ -35,10 +38,7 @@ SOON = timedelta(milliseconds=150)  # where silence is what is tried
 ON_THE_AIR = timedelta(seconds=90)  # what an SMS to oneself may take in a real network
 _LOOK = timedelta(milliseconds=250)  # between two looks into the inbox, where no hint came
 
-PERSONALITIES: Mapping[str, Mapping[str, str]] = {
-    "huawei": {"maker": "huawei", "model": "E173"},
-    "plain": {"maker": "ETSI", "model": "27.005"},
-}
+PERSONALITIES = tuple(personalities())
 LINES = ("simulated", "pty")
 
 Found = TypeVar("Found")
@@ -109,17 +109,28 @@ class Played(Bench):
     folder: Path | None = None
 
     def tell(self, do: str, **more: object) -> None:
-        """`knobs`, `unplug`, `plug`, `fill`, `text`, …: by the control socket where the stick is on a pty, else at once."""
+        """`unplug`, `plug`, `reset`, `text`, `call`, …: by the control socket where the stick is on a pty, else at once."""
+        dongle, now = self.dongle, datetime.now(UTC)
         if self.folder is not None:
             control(self.folder, {"do": do, "dongle": "stick", **more})
         elif do == "knobs":
             changes = more["set"]
             assert isinstance(changes, dict)
-            self.dongle.turn(_now(), **changes)
+            dongle.turn(now, **changes)
         elif do == "text":
-            self.network.text(str(more["from"]), self.own_number, str(more["text"]), now=_now())
+            self.network.text(str(more["from"]), self.own_number, str(more["text"]), now=now)
+        elif do == "call":
+            dongle.call(str(more["from"]), now)
+        elif do == "ussd":
+            push(dongle, str(more["text"]), now)
+        elif do == "reset":
+            dongle.start_anew(now)
+        elif do == "plug":
+            dongle.plug(now)
+        elif do == "unplug":
+            dongle.unplug(now)
         else:
-            getattr(self.dongle, do)(_now())
+            raise ValueError(do)
 
     def turn(self, **knobs: object) -> None:
         self.tell("knobs", set=knobs)
@@ -128,6 +139,26 @@ class Played(Bench):
         self.written.add(text)
         self.tell("text", **{"from": sender, "to": self.own_number, "text": text})
         return text
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """The network's time runs ahead: what is planned for the next second happens at once."""
+        stop = threading.Event()
+
+        def run() -> None:
+            while not stop.wait(0.001):
+                with self.network.lock:
+                    due = self.network.due
+                    if due is not None and due - self.network.now < timedelta(seconds=1):
+                        self.network.step(due)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
 
     def ledger(self, kind: str) -> list[Entry]:
         with self.network.lock:
@@ -154,8 +185,8 @@ def played(personality: str, line: str, *, pin: str | None = None) -> Iterator[P
     """A simulated stick of this personality, at the end of this line."""
     network = Network(seed=11)
     sim = Sim("89990000000000000011", "510110000000001", OWN, pin=pin)
-    dongle = Dongle(network, sim, imei="990000000000019", **PERSONALITIES[personality])  # type: ignore[arg-type]
-    network.ussd["*123#"] = "Pulsa Rp 12.345"
+    dongle = Dongle(network, sim, imei="990000000000019", personality=personality)
+    network.ussd |= {"*123#": "Pulsa Rp 12.345", "*100#": Menu("1 Kuota 2 Pulsa", {"2": Menu("Rp 12.345")})}
     if line == "simulated":
         name = f"contract-{uuid.uuid4().hex[:8]}"
         attach(name, dongle)
@@ -204,7 +235,3 @@ def altered(hexadecimal: str) -> str:
 
 def texts(found: Sequence[tuple[Stored, Deliver]]) -> list[str]:
     return [read.text for _, read in found]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from port_contract import LINES, OWN, PERSONALITIES, PIN, QUICK, SOON, Bench, Played, altered, played, texts
@@ -24,10 +24,12 @@ from modem import (
     SimLocked,
     StatusReport,
     Stored,
+    Ussd,
     decode,
     encode_deliver,
     join,
 )
+from modem.simulated import Sim
 
 LONG = "Ini teks yang panjang, lebih dari satu bagian. " * 4
 MOMENT = timedelta(milliseconds=20)
@@ -38,6 +40,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         real = metafunc.config.getoption("--dongle") is not None
         sticks = ["real"] if real else [f"{name}-{line}" for name in PERSONALITIES for line in LINES]
         metafunc.parametrize("stick", sticks)
+    if "kind" in metafunc.fixturenames:
+        metafunc.parametrize("kind", PERSONALITIES)
 
 
 @pytest.fixture
@@ -56,6 +60,13 @@ def world(stick: str) -> Iterator[Played]:
     """A stick whose world does as it is told; a real one leaves these tests out."""
     name, line = stick.rsplit("-", 1)
     with played(name, line) as made:
+        yield made
+
+
+@pytest.fixture
+def talkative(kind: str) -> Iterator[Played]:
+    """A stick whose network answers USSD at once."""
+    with played(kind, "simulated") as made, made.hurried():
         yield made
 
 
@@ -214,7 +225,7 @@ def test_a_text_refused_at_the_prompt_surely_did_not_go_out(world: Played) -> No
 @pytest.mark.parametrize("went", [True, False], ids=["sent", "not sent"])
 def test_silence_is_a_doubt(world: Played, went: bool) -> None:
     world.turn(silence=1, silent_sends=went)
-    with world.opened(settings=replace(world.settings, cmgs_timeout=SOON)) as modem:
+    with world.opened(settings=replace(world.settings, cmgs_timeout=SOON, drain_timeout=SOON)) as modem:
         with pytest.raises(MaybeSubmitted):
             modem.submit(world.parts("ragu"), yes)
         assert len(modem.submit(world.parts("jalan"), yes)) == 1
@@ -339,7 +350,7 @@ def test_texts_from_before_the_session_are_found(world: Played) -> None:
 def test_what_is_delivered_directly_stays_until_it_is_forgotten(world: Played) -> None:
     with world.opened() as modem:
         with world.network.lock:
-            world.dongle.profile.indications[1] = 2
+            world.dongle.indications[1] = 2
         world.send_in("langsung")
         assert modem.wait(QUICK)
         ((stored, read),) = world.ours(modem)
@@ -411,6 +422,113 @@ def test_unplugged_before_the_last_word_nothing_went_out(world: Played) -> None:
         with pytest.raises(NotSubmitted):
             modem.submit(world.parts("tercabut"), pulled)
     assert world.asked() == []
+
+
+def test_told_to_start_anew_the_session_ends_unless_that_takes_the_stick_away(world: Played) -> None:
+    world.turn(back_after=0.05)
+    with closing(SerialModem(world.settings)) as modem:
+        modem.open()
+        if not modem.restart():
+            assert modem.status().can_send
+            return
+        with pytest.raises(ModemLost):
+            modem.status()
+    while not world.dongle.plugged:
+        world.dongle.step(datetime.now(UTC))
+    with world.opened() as modem:
+        assert modem.status().can_send
+
+
+# -- the SIM, calls, USSD, examining ----------------------------------------------------------------------
+
+
+def test_the_same_sim_is_verified_quietly(bench: Bench, modem: SerialModem) -> None:
+    modem.verify()
+    modem.verify()
+    assert modem.status().can_send
+
+
+def test_another_sim_ends_the_session(world: Played) -> None:
+    with closing(SerialModem(world.settings)) as modem:
+        before = modem.open()
+        world.dongle.insert(
+            Sim("89990000000000000029", "510110000000002", "+628170000002"), datetime.now(UTC)
+        )
+        with pytest.raises(ModemLost, match="sim_changed"):
+            modem.verify()
+    with closing(SerialModem(world.settings)) as modem:
+        after = modem.open()
+    assert (after.imei, after.imsi) == (before.imei, "510110000000002")
+
+
+def test_a_stick_that_forgot_its_settings_is_set_up_anew(world: Played) -> None:
+    with closing(SerialModem(world.settings)) as modem:
+        modem.open()
+        with world.network.lock:
+            world.dongle.indications[:] = [0, 0, 0, 0, 0]
+        modem.verify()
+        modem.hinted()
+        world.send_in("setelah diperbaiki")
+        assert modem.wait(QUICK)
+        assert texts(world.ours(modem)) == ["setelah diperbaiki"]
+
+
+def test_a_call_is_hung_up_and_counted(world: Played) -> None:
+    with world.opened() as modem:
+        assert modem.calls() == 0
+        world.tell("call", **{"from": "+628990000099"})
+        modem.wait(QUICK)
+        assert modem.status().can_send
+        assert not world.dongle.ringing
+        assert modem.calls() == 1
+        assert modem.calls() == 0
+
+
+def test_a_ussd_code_is_answered(world: Played) -> None:
+    with world.opened() as modem:
+        assert modem.ussd("*123#", QUICK) == Ussd("Pulsa Rp 12.345")
+        assert len(modem.submit(world.parts(world.text("sesudah ussd")), yes)) == 1
+
+
+def test_a_ussd_menu_is_gone_through_or_left(talkative: Played) -> None:
+    with talkative.opened() as modem:
+        assert modem.ussd("*100#", QUICK) == Ussd("1 Kuota 2 Pulsa", more=True)
+        assert modem.ussd("2", QUICK) == Ussd("Rp 12.345")
+        assert modem.ussd("*100#", QUICK).more
+        modem.ussd_cancel()
+        modem.ussd_cancel()
+        assert modem.ussd("*123#", QUICK) == Ussd("Pulsa Rp 12.345")
+
+
+def test_a_ussd_code_that_nobody_knows_is_refused(talkative: Played) -> None:
+    with talkative.opened() as modem:
+        with pytest.raises(ModemError, match="ussd_") as refusal:
+            modem.ussd("*999#", QUICK)
+        assert refusal.value.blame in ("network", "modem")
+        assert modem.status().can_send
+
+
+def test_what_the_network_says_by_itself_is_no_answer_to_a_code(talkative: Played) -> None:
+    with talkative.opened() as modem:
+        talkative.tell("ussd", text="Promo hari ini")
+        assert modem.ussd("*123#", QUICK) == Ussd("Pulsa Rp 12.345")
+        assert modem.pushed() == ["Promo hari ini"]
+        assert modem.pushed() == []
+
+
+def test_only_queries_are_examined(modem: SerialModem) -> None:
+    for command in ("AT+CMGD=1", 'AT+CPIN="1234"', "AT+CFUN=1,1", "ATZ", "AT+CMGF=1", "AT+CSQ;+CMGD=1"):
+        with pytest.raises(ValueError, match=r"only queries|read"):
+            modem.examine(["AT+CSQ", command])
+
+
+def test_queries_are_answered_with_their_result_last(modem: SerialModem) -> None:
+    answers = modem.examine(["AT+CSQ", "AT+CPMS?", "AT+NOSUCH?", "AT+CMGF?"])
+    assert list(answers) == ["AT+CSQ", "AT+CPMS?", "AT+NOSUCH?", "AT+CMGF?"]
+    for query in ("AT+CSQ", "AT+CPMS?", "AT+CMGF?"):
+        assert answers[query][-1] == "OK"
+    assert any(line.startswith("+CSQ:") for line in answers["AT+CSQ"])
+    assert answers["AT+NOSUCH?"][-1] != "OK"
 
 
 # -- the SIM's PIN ----------------------------------------------------------------------------------------
