@@ -354,6 +354,7 @@ def staged(
     boot: bool = True,
     kind: type[Stage] = Stage,
     clock: HandClock | None = None,
+    personality: str | None = None,
 ) -> Iterator[Stage]:
     """A stage with one lane `xl-1`, or those of `looks`; `services` are overrides as `[service.NAME]` would make them."""
     clock = clock or HandClock()
@@ -362,7 +363,9 @@ def staged(
     official_services(network, late=LATE, reply_after=AFTER, names_card=names_card)
     looks = dict(looks or {"xl-1": LaneLook()})
     dongles = {
-        name: Dongle(network, (sims or {}).get(name) or make_sim(n), imei=f"99{n:013d}")
+        name: Dongle(
+            network, (sims or {}).get(name) or make_sim(n), imei=f"99{n:013d}", personality=personality
+        )
         for n, name in enumerate(looks, 1)
     }
     stage = kind(
