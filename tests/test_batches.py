@@ -317,7 +317,7 @@ def lane(pace: str, per_hour: int = 0, per_day: int = 0, paused: bool = False) -
         name="xl-1", port="x", state="registered", reason=None, operator=None, iccid=None, own_number=None,
         active_until=None, credit=None, maker=None, model=None, imei=None, signal=None, registration=None,
         paused=paused, pace=parse_duration(pace), per_hour=per_hour, per_day=per_day, last_sent_at=None,
-        last_heard_at=None, next_send_at=None,
+        last_heard_at=None, next_send_at=None, usb_path=None, storages={}, recoveries={}, calls=0,
     )  # fmt: skip
 
 
