@@ -152,8 +152,8 @@ def hints(folder: Path, own: str, count: int) -> tuple[list[float], list[float]]
     """Seconds to the hint, and from the hint to the PDU in hand."""
     to_hint, to_pdu = [], []
     with session(f"{folder}/xl-1") as modem:
-        for stored in modem.inbox():
-            modem.forget(stored)
+        for old in modem.inbox():
+            modem.forget(old)
         modem.hinted()
         for _ in range(count):
             to_hint.append(text_in(folder, own, lambda: modem.wait(5 * SECOND)))

@@ -70,7 +70,7 @@ class FlowingClock(HandClock):
         super().__init__(START)
 
     @property
-    def now(self) -> datetime:  # type: ignore[override]
+    def now(self) -> datetime:
         return START + timedelta(seconds=time.monotonic() - self._began) + self._ahead
 
     @now.setter
