@@ -177,6 +177,7 @@ def settings_for(url: str, patience: timedelta = QUICK) -> PortSettings:
         answer_timeout=patience,
         wake_timeout=patience,
         drain_timeout=patience,
+        boot_timeout=patience,
     )
 
 
