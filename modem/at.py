@@ -111,12 +111,16 @@ URCS: tuple[str, ...] = (
         "#STN:",
         "+UUSTS:",
         "*EMRDY:",
+        "*ATREADY:",
+        "*ISIMAID:",
+        "*COPN:",
+        "+MSTK:",
     ),
 )
 """Beginnings of lines that nobody asked for; the operator may add more (`PortSettings.urcs`)."""
 
-RESTARTED = frozenset({"RDY", "^SYSSTART", "+WIND: 3"})
-"""What SIMCom and Quectel, Cinterion, Wavecom say once, when they have started: every setting is gone then."""
+RESTARTED = frozenset({"RDY", "*ATREADY: 1", "^SYSSTART", "+WIND: 3"})
+"""What SIMCom and Quectel, SIMCom's A76, Cinterion, Wavecom say once, when they have started: every setting is gone then."""
 
 DIRECT = ("+CMT:", "+CDS:")
 """URCs whose next line is a PDU."""
@@ -206,7 +210,7 @@ def is_empty_slot(lines: Iterable[str]) -> bool:
     return any(re.fullmatch(r"\+CMGR:\s*\d*\s*,.*,?\s*0", line) for line in lines)
 
 
-_SLOT = re.compile(r'\+(?:CMTI|CDSI):\s*"?([A-Z]{2,3})"?\s*,\s*(\d+).*')
+_SLOT = re.compile(r'\+(?:CMTI|CDSI):\s*"?([A-Z][A-Z0-9_]{1,7})"?\s*,\s*(\d+).*')
 
 
 def slot(line: str) -> tuple[str, int] | None:
@@ -224,9 +228,9 @@ def message_reference(line: str) -> int | None:
     return int(found[1]) if found else None
 
 
-_MEMORY = re.compile(r'"([A-Z]{2,3})"\s*,\s*(\d+)\s*,\s*(\d+)(?=\s*(?:,|$))')
+_MEMORY = re.compile(r'"([A-Z][A-Z0-9_]{1,7})"\s*,\s*(\d+)\s*,\s*(\d+)(?=\s*(?:,|$))')
 _GROUP = re.compile(r"\(([^()]*)\)")
-_NAME = re.compile(r"[A-Z]{2,3}")
+_NAME = re.compile(r"[A-Z][A-Z0-9_]{1,7}")
 
 
 def memories(lines: Iterable[str]) -> list[tuple[str, int, int]]:
@@ -351,10 +355,10 @@ def imsi(lines: Iterable[str]) -> str | None:
 
 
 def iccid(lines: Iterable[str]) -> str | None:
-    """The answer to +CCID, +ICCID, ^ICCID, +QCCID or +CRSM of EF_ICCID, digits swapped back where the modem did not (ITU-T E.118)."""
+    """The answer to +CCID, +ICCID, +CICCID, ^ICCID, +QCCID, #CCID or +CRSM of EF_ICCID, digits swapped back where the modem did not (ITU-T E.118)."""
     found = _number(
         lines,
-        r'(?:[+^]?(?:Q?C?CID|ICCID):\s*)?(?:\+CRSM:\s*144,\s*\d+,\s*)?"?((?:89|98)\d{16,18}[0-9Ff]{0,2})"?',
+        r'(?:[+^#]?(?:Q?C?CID|ICCID):\s*)?(?:\+CRSM:\s*144,\s*\d+,\s*)?"?((?:89|98)\d{16,18}[0-9Ff]{0,2})"?',
     )
     if found and found.startswith("98"):
         even = found + "F" * (len(found) % 2)
@@ -364,7 +368,7 @@ def iccid(lines: Iterable[str]) -> str | None:
 
 def own_number(lines: Iterable[str]) -> str | None:
     """The first number in +CNUM (3GPP TS 27.007 §7.1)."""
-    return _number(lines, r'\+CNUM:.*?"(\+?\d+)".*')
+    return _number(lines, r'\+CNUM:\s*(?:"[^"]*"|[^",]*),\s*"(\+?\d+)".*')
 
 
 def _number(lines: Iterable[str], pattern: str) -> str | None:
@@ -374,6 +378,9 @@ def _number(lines: Iterable[str], pattern: str) -> str | None:
     return None
 
 
+_NAMED = re.compile(r"(?!\+CGM[IMR]:)[+^*#$%!&_][A-Z]+:")  # what a modem says unasked, known or not
+
+
 def plain(lines: Iterable[str]) -> str | None:
     """The one line of +CGMI, +CGMM or +CGMR, without its name and quotes; echoes and results are passed over."""
     for line in lines:
@@ -381,6 +388,7 @@ def plain(lines: Iterable[str]) -> str | None:
             is_final(line)
             or line.upper().startswith("AT")
             or not re.fullmatch(r"[ -~]*[0-9A-Za-z][ -~]*", line)
+            or _NAMED.match(line)
         ):
             continue
         text = re.sub(r"\+CGM[IMR]:\s*", "", line).strip('" ')

@@ -16,6 +16,11 @@ _PIN_TIMES = (
     1.5  # the usual patience, 15 s: 3GPP TS 27.007 gives no limit, SIMs take up to 10 s to start after a PIN
 )
 _WAKE_SECONDS = 0.5  # one try of AT; a modem that is awake answers within 0.1 s
+_WORDS = "ATQ0V1"  # ITU-T V.250 §6.2.5, §6.2.6: results are said, in words
+_GUARD_SECONDS = 1.1  # of silence around +++: register S12 of the makers' manuals, 1 s when nobody set it
+_NO_SIM = ("NOT INSERTED", "SIM NOT INSERTED", "NO SIM", "SIM REMOVED", "SIM ABSENT")
+_STARTING = ("NOT READY", "SIM CRASH")  # SIMCom's A76 also says CRASH of one that it starts anew
+_SIM_FAILS_SECONDS = 5.0  # SIMCom's A76 calls one that is starting a failure, for a moment
 _SIM_PAUSE = 1.0  # seconds between two looks at a SIM that is not ready yet
 _LAST_TRIES = 2  # the last try is left to a person: after it the SIM wants its PUK
 _PIN_TRIES = 'AT+CPINR="SIM PIN"'  # 3GPP TS 27.007 §8.65
@@ -23,6 +28,7 @@ _SMS_OVER = {"ps": 0, "cs": 1, "ps_first": 2, "cs_first": 3}  # 3GPP TS 27.007 �
 _ICCID_QUERIES = (
     "AT+CCID",
     "AT+ICCID",
+    "AT+CICCID",
     "AT^ICCID?",
     "AT+QCCID",
     "AT#CCID",
@@ -33,20 +39,22 @@ _ICCID_QUERIES = (
 def wake(session: Session, settings: PortSettings) -> None:
     """ESC and AT until OK, then in step by a marked query, whatever an earlier session left behind.
 
+    Also results switched off or numeric, an open data connection and another end of line are put right (ITU-T V.250 §6.2).
     A silent port is given `wake_timeout`, one that says what only a starting modem says `boot_timeout`. Raises ModemError `not_a_modem`.
     """
     tries = 0
     while True:
-        session.put(ESC)
-        try:
-            if session.ask("AT", _WAKE_SECONDS)[-1] == "OK":
-                break
-            session.pause(_WAKE_SECONDS)
-        except Silence:
-            pass
+        # ESC ends a half-sent PDU; where there is none, some take the command behind it for rubbish.
+        even = tries % 2 == 0
+        if even:
+            session.put(ESC)
+        if _is_ok(session, "AT" if even else _WORDS):
+            break
         tries += 1
         patience = settings.boot_timeout if session.understood else settings.wake_timeout
         if tries >= max(1, round(patience.total_seconds() / _WAKE_SECONDS)):
+            if settings.wake_timeout.total_seconds() >= 2 * _GUARD_SECONDS and _called_back(session):
+                break
             raise ModemError(
                 "not_a_modem",
                 f"nothing answers AT on {settings.url}: wrong port of several, wrong baud rate, or not a modem; "
@@ -56,6 +64,27 @@ def wake(session: Session, settings: PortSettings) -> None:
     session.resync()
     session.attempt("ATE0")
     session.attempt("AT+CMEE=1")
+    # In UCS2, which other programs leave behind, names of storages and operators are hex.
+    session.attempt('AT+CSCS="GSM"')
+
+
+def _is_ok(session: Session, command: str, end: str = "\r") -> bool:
+    try:
+        if session.ask(command, _WAKE_SECONDS, end=end)[-1] == "OK":
+            return True
+    except Silence:
+        return False
+    session.pause(_WAKE_SECONDS)
+    return False
+
+
+def _called_back(session: Session) -> bool:
+    """A modem in a data connection, or with another end of line than CR, is made to take commands again."""
+    session.pause(_GUARD_SECONDS)
+    session.put("+++")
+    session.pause(_GUARD_SECONDS)
+    # The LF in front ends what such a modem takes for one long line.
+    return _is_ok(session, _WORDS) or _is_ok(session, f"\n{_WORDS}S3=13S4=10", "\n")
 
 
 def habits(session: Session) -> tuple[str | None, str | None, Quirks]:
@@ -156,15 +185,16 @@ def _settled_pin_state(session: Session, patience: timedelta) -> str | None:
         try:
             state = _pin_state(session)
         except ModemError as no:
-            if no.code not in verdicts.BUSY:
+            failing = no.code == verdicts.CMS[313].code and waited < _SIM_FAILS_SECONDS
+            if no.code not in verdicts.BUSY and not failing:
                 raise
-            waited += sum(BUSY_PAUSES)
+            waited += 0 if failing else sum(BUSY_PAUSES)
         else:
             if state is None or state == "READY":
                 return None
-            if state in ("NOT INSERTED", "SIM NOT INSERTED", "NO SIM"):
+            if state in _NO_SIM:
                 raise ModemError(verdicts.CMS[310].code, verdicts.CMS[310].detail, blame="sim")
-            if state != "NOT READY":
+            if state not in _STARTING:
                 return state
         if waited >= patience.total_seconds():
             raise ModemError(

@@ -106,6 +106,8 @@ class Session(GsmModem, Transport):  # type: ignore[misc]
                 lines = self.ask(command, timeout or self.answer_seconds)
             except Silence as silence:
                 self.resync()
+                if _is_told(command, silence.lines):
+                    return silence.lines
                 raise ModemError(
                     "no_answer", f"the modem did not answer {_name(command)} in time", retryable=True
                 ) from silence
@@ -141,6 +143,11 @@ class Session(GsmModem, Transport):  # type: ignore[misc]
             if no.code in verdicts.UNKNOWN_COMMAND:
                 self._unknown.add(command)
             return []
+
+
+def _is_told(command: str, lines: list[str]) -> bool:
+    """Some give no OK behind +CPIN: Wavecom."""
+    return command == "AT+CPIN?" and any(line.startswith("+CPIN:") for line in lines)
 
 
 def _name(command: str) -> str:

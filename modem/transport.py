@@ -158,10 +158,11 @@ class Transport(SerialComms):  # type: ignore[misc]
             return self._ask(Pending(data), timeout, prompt=expectedResponseTermSeq is not None)
 
     def resync(self) -> None:
-        """After a timeout: ESC, then marked queries until one is answered in step. Raises PortDied where none is."""
+        """After a timeout: ESC and marked queries until one is answered in step. Raises PortDied where none is."""
         with self._txLock:
-            for mark in _MARKS:
-                self._send(ESC)
+            for number, mark in enumerate(_MARKS):
+                if number % 2 == 0:  # some that were in no PDU take what follows ESC for rubbish
+                    self._send(ESC)
                 try:
                     self._ask(Pending(f"AT{mark}?\r", f"{mark}:"), self._drain_seconds)
                 except TimeoutException:

@@ -37,18 +37,19 @@ def code_of_opening(peer: Peer, **settings: object) -> ModemError:
 
 def test_a_modem_that_starts_is_waited_for(peer: Peer) -> None:
     """It has said what only a starting modem says, and answers no AT for longer than a silent port is given."""
-    peer.turns["AT"] = [b"\r\nRDY\r\n", b"", b"\r\n+CFUN: 1\r\n"]
+    peer.turns["AT"] = [b"\r\nRDY\r\n", b"\r\n+CFUN: 1\r\n"]
+    peer.turns["ATQ0V1"] = [b"", b""]
     settings = replace(settings_for(peer.url), wake_timeout=timedelta(seconds=0.5))
     with opened(settings) as modem:
         assert modem.submit([PART], yes) == [5]
-    assert peer.heard.count("AT") == 4
+    assert peer.heard.count("AT") == 3
 
 
 def test_a_modem_that_starts_for_ever_is_given_up(peer: Peer) -> None:
-    peer.answers["AT"] = b"\r\nRDY\r\n"
+    peer.answers["AT"] = peer.answers["ATQ0V1"] = b"\r\nRDY\r\n"
     refusal = code_of_opening(peer, wake_timeout=MOMENT, boot_timeout=timedelta(seconds=1))
     assert (refusal.code, refusal.retryable) == ("not_a_modem", True)
-    assert peer.heard.count("AT") == 2
+    assert [peer.heard.count(command) for command in ("AT", "ATQ0V1")] == [1, 1]
 
 
 def test_a_sim_that_starts_is_waited_for(peer: Peer) -> None:
