@@ -65,7 +65,7 @@ class SerialModem:
             opening.unlock(session, settings, self._quirks)
             opening.choose_network(session, settings, self._quirks)
             identity, self._sim = opening.identify(session, maker, model)
-            self._inbox.set_up()
+            self._inbox.set_up(settings.boot_timeout)
         except BaseException:
             self.close()
             raise
@@ -226,6 +226,8 @@ class SerialModem:
                 self._session.put(part.pdu)
                 return
             verdict = verdicts.verdict(lines[-1])
+            if verdict is None:  # a stray OK: the prompt may come yet
+                self._session.resync()
             if pause is None or verdict is None or verdict.code not in verdicts.BUSY:
                 raise self._refused(verdict)
             self._session.pause(pause)

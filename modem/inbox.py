@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from modem import at, verdicts
 from modem.port import ModemError, ModemLost, Observer, Stored, Usage
 from modem.session import Session
 
 _LIST_TIMES = 6  # the usual patience, 60 s: a full SIM of 50 slots takes some sticks half a minute
+_SMS_SECONDS = (
+    20.0  # SIMCom's say `SMS Ready` or `SMS DONE` 5 to 15 s after their start, and refuse SMS commands before
+)
+_STARTING_PAUSE = 1.0
 _STORAGES = ("SM", "ME", "SR")  # 3GPP TS 27.005 §3.1; MT is SM and ME together
 _UNNAMED = "SM"  # for a modem without +CPMS: its only storage, whatever it is
 
-# 3GPP TS 27.005 §3.4.1, best first: mode, mt, bm, ds.
+# 3GPP TS 27.005 §3.4.1, best first: mode, mt, bm, ds, and bfr for those that want all five. In mode 3 a hint comes also within an answer.
 _INDICATIONS = (
     (2, 1, 0, 2),
     (2, 1, 0, 1),
@@ -20,6 +25,12 @@ _INDICATIONS = (
     (1, 1, 0, 2),
     (1, 1, 0, 1),
     (1, 1, 0, 0),
+    (2, 1, 0, 0, 0),
+    (1, 1, 0, 0, 0),
+    (3, 1, 0, 2),
+    (3, 1, 0, 1),
+    (3, 1, 0, 0),
+    (3, 1, 0, 0, 0),
 )
 # The whole SMS in the URC: only where it is acknowledged, so that the network keeps it until then.
 _DIRECTLY = (
@@ -39,6 +50,8 @@ class Inbox:
         self._list_seconds = _LIST_TIMES * session.answer_seconds
         self._memories: list[str] = []
         self._storages: tuple[str, ...] = ()
+        self._readable: set[str] = set()
+        self._at_once = False
         self._indicated: tuple[int, ...] | None = None
         self._acknowledges = False
         # Below: guarded by the session's condition.
@@ -47,10 +60,13 @@ class Inbox:
 
     # setting up
 
-    def set_up(self) -> None:
-        """PDU mode, storages and indications, each chosen from what the modem offers. Raises ModemError where it cannot be used."""
+    def set_up(self, patience: timedelta = timedelta()) -> None:
+        """PDU mode, storages and indications, each chosen from what the modem offers. Raises ModemError where it cannot be used.
+
+        patience: what a modem that has just started needs until it knows of SMS (SIMCom: `SMS Ready`, `SMS DONE`).
+        """
+        self._await_sms(min(patience.total_seconds(), _SMS_SECONDS))
         session = self._session
-        session.command("AT+CMGF=0")
         session.attempt("AT+COPS=3,0")
         if not session.attempt("AT+CSMS=0"):
             self._acknowledges = any(
@@ -72,6 +88,23 @@ class Inbox:
                 "no_indications",
                 "the modem hands SMS over without keeping them and cannot be told otherwise (AT+CNMI): use another stick",
             )
+
+    def _await_sms(self, patience: float) -> None:
+        """PDU mode, which some refuse until they know of SMS. Raises ModemError for a modem that has no such mode."""
+        session, waited = self._session, 0.0
+        while True:
+            try:
+                session.command("AT+CMGF=0")
+                return
+            except ModemLost:
+                raise
+            except ModemError:
+                offered = at.values_offered("+CMGF", session.attempt("AT+CMGF=?"))
+                if waited >= patience or (offered and 0 not in offered[0]):
+                    raise
+            session.pause(_STARTING_PAUSE)
+            session.check()
+            waited += _STARTING_PAUSE
 
     def verify(self) -> bool:
         """Ask whether PDU mode, storages and indications are as they were set; set all anew if one differs. False: they were not."""
@@ -128,10 +161,21 @@ class Inbox:
         self._storages = tuple(name for name in _STORAGES if name in first) or (received,)
         read = received if received in first else self._storages[0]
         for choice in ([read, other, received], [read, received, received], [read]):
-            if session.attempt("AT+CPMS=" + ",".join(f'"{name}"' for name in choice)):
+            if session.attempt(_cpms(choice)):
                 self._memories = choice
+                self._drop_reports_that_cannot_be_read()
                 return
         raise ModemError("no_storage", "the modem refuses every storage for SMS (AT+CPMS): use another stick")
+
+    def _drop_reports_that_cannot_be_read(self) -> None:
+        """Some offer SR and refuse it: nothing may be sent there."""
+        if "SR" in self._storages and self._storages != ("SR",):
+            try:
+                self._select("SR")
+            except ModemLost:
+                raise
+            except ModemError:
+                self._storages = tuple(name for name in self._storages if name != "SR")
 
     def _keep_the_current_one(self) -> None:
         """For a modem without +CPMS, or whose +CPMS can only be asked."""
@@ -148,7 +192,7 @@ class Inbox:
     def usage(self) -> list[Usage]:
         """Used and total of each storage; a modem that counts nothing is listed, and its total is 0: not known."""
         missing = [name for name in self._storages if name not in self._memories]
-        if missing:
+        if missing and (missing[0] in self._readable or not self._readable):
             self._select(missing[0])
         counts = {name: (used, total) for name, used, total in at.memories(self._session.query("AT+CPMS?"))}
         if not counts:
@@ -156,10 +200,20 @@ class Inbox:
         return [Usage(name, *counts[name]) for name in self._storages if name in counts]
 
     def inbox(self, storage: str | None = None) -> list[Stored]:
-        found = []
+        found: list[Stored] = []
         for name in self._storages if storage is None else (storage,):
-            if not name.startswith("+"):
+            if name.startswith("+"):
+                continue
+            try:
                 found += self._list(name)
+            except ModemLost:
+                raise
+            except ModemError:
+                # One that was never read is only offered: it keeps nobody from the others.
+                if storage is not None or name in self._readable or self._storages == (name,):
+                    raise
+            else:
+                self._readable.add(name)
         with self._session.changed:
             direct = list(self._direct)
         return found + [stored for stored in direct if storage in (None, stored.storage)]
@@ -244,9 +298,22 @@ class Inbox:
 
     def _select(self, storage: str) -> None:
         """Make it mem1, by which +CMGL, +CMGR and +CMGD go, unless it is."""
-        if self._memories[:1] != [storage]:
-            self._session.command(f'AT+CPMS="{storage}"')
-            self._memories[:1] = [storage]
+        if self._memories[:1] == [storage]:
+            return
+        wanted = [storage, *self._memories[1:]]
+        if not self._at_once:
+            try:
+                self._session.command(_cpms([storage]))
+            except ModemLost:
+                raise
+            except ModemError:
+                if len(wanted) == 1:
+                    raise
+                self._session.command(_cpms(wanted))
+                self._at_once = True  # it takes all of them or none: Huawei's E3372-325
+        else:
+            self._session.command(_cpms(wanted))
+        self._memories = wanted
 
     # hearing
 
@@ -265,3 +332,7 @@ class Inbox:
         """The slots that were named; the session's condition is held. A storage by another name says only that something came."""
         hints, self.hints = self.hints, set()
         return {hint if hint[0] in self._storages else ("", 0) for hint in hints}
+
+
+def _cpms(names: Sequence[str]) -> str:
+    return "AT+CPMS=" + ",".join(f'"{name}"' for name in names)

@@ -27,7 +27,10 @@ from modem import (
 )
 
 ERROR = b"\r\nERROR\r\n"
-EVERY_INDICATION = ("2,1", *(f"{mode},{mt},0,{ds}" for mode in (1, 2) for mt in (1, 2) for ds in (0, 1, 2)))
+EVERY_INDICATION = (
+    *("2,1", "2,1,0,0,0", "1,1,0,0,0", "3,1,0,0,0"),
+    *(f"{mode},{mt},0,{ds}" for mode in (1, 2, 3) for mt in (1, 2) for ds in (0, 1, 2)),
+)
 
 peer, modem, hasty = byte_peer.peer, byte_peer.modem, byte_peer.hasty
 
