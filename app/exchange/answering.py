@@ -11,13 +11,13 @@ from app.store.requests import Request
 from modem import Modem, ModemError
 from modem.doctor import gather, port_findings
 
-KINDS = ("restart", "diagnosis", "ussd", "pause")
+KINDS = ("restart", "diagnosis", "ussd", "pause", "loop")
 USSD_WAITS = timedelta(seconds=25)  # less than the 30 s that a face waits for the answer
 USSD_CODE = r"[0-9*#+]{1,160}"  # an answer to a menu too; 3GPP TS 23.038 §5.3 packs 182 characters at most
 
 
 def answer(modem: Modem, request: Request, url: str, *, pin_given: bool) -> Mapping[str, Any]:
-    """Do what a request wants of an open modem, but restart and pause, which are the lane's. Raises ModemError."""
+    """Do what a request wants of an open modem, but restart, pause and loop, which are the lane's. Raises ModemError."""
     if request.kind == "ussd":
         code = str(request.arguments.get("code", ""))
         if not re.fullmatch(USSD_CODE, code):

@@ -407,6 +407,9 @@ class LaneWorker:
         if request.kind == "restart":
             self._restart_asked(session, request)
             return
+        if request.kind == "loop":
+            self._loop_asked(session, request)
+            return
         pin_given = self._setup.port.pin is not None
         try:
             said = answering.answer(session.modem, request, session.url, pin_given=pin_given)
@@ -430,6 +433,14 @@ class LaneWorker:
             return
         self._done(request, {"restarted": "modem" if whole else "session"})
         raise ModemLost("restart", f"restarted because {request.asked_by} asked for it")
+
+    def _loop_asked(self, session: _Session, request: requests.Request) -> None:
+        """One SMS from the SIM to itself: whoever asked for it is answered when it comes back, or at once where nothing went out."""
+        refusal: str | None = "the lane is in no network"
+        if session.state is LaneState.REGISTERED:
+            refusal = session.sender.to_itself(request.id, request.arguments)
+        if refusal is not None:
+            self._refuse(request, refusal)
 
     def _requests_while_down(self, now: datetime) -> None:
         """Without a modem: restarting is opening at once, a pause is noted, and anything else refused with the reason."""

@@ -14,7 +14,7 @@ from app.domain.errors import Unavailable
 from app.domain.reading import Reading, read
 from app.domain.services import Catalogue, Service
 from app.domain.states import Outcome, Role, State
-from app.store import inbox, lanes, replies
+from app.store import inbox, lanes, loops, replies
 from app.store.engine import Store, Tx
 from app.store.phones import DueAnswer
 from app.store.questions import move
@@ -242,6 +242,17 @@ class Reception:
     ) -> None:
         conversation = self._catalogue.conversation_of(sender)
         if conversation is None:
+            if loops.came_back(
+                tx,
+                message_id,
+                sim_id=place.sim_id,
+                sender=sender,
+                body=body,
+                stamp=stamp,
+                received_at=received_at,
+            ):
+                inbox.set_message(tx, message_id, "phone", reason="loop")
+                return
             taken = self._desk and self._desk.take(
                 tx, message_id=message_id, sender=sender, body=body, sim_id=place.sim_id, now=now
             )

@@ -17,6 +17,9 @@ WAITS = timedelta(minutes=1)  # what no lane took by then, nobody waits for any 
 KEPT = timedelta(
     hours=1
 )  # an answer may hold what a network said: not longer than somebody may still read it
+_INTERRUPTED = {
+    "loop": "The lane was interrupted: its SMS to itself may be on the way, and is not sent again."
+}
 
 _r = t.lane_requests.c
 
@@ -111,8 +114,8 @@ def collect(tx: Tx, request_id: str, *, give_up: bool = False) -> Request:
 
 def refuse_taken(tx: Tx, lane: str) -> None:
     """What a lane took and did not answer before it died."""
-    for request_id in tx.execute(select(_r.id).where(_r.lane == lane, _r.state == "taken")).scalars().all():
-        answer(tx, request_id, "refused", {"detail": "The lane was interrupted before it could answer; ask again."})  # fmt: skip
+    for row in tx.execute(select(_r.id, _r.kind).where(_r.lane == lane, _r.state == "taken")).all():
+        answer(tx, row.id, "refused", {"detail": _INTERRUPTED.get(row.kind, "The lane was interrupted before it could answer; ask again.")})  # fmt: skip
 
 
 def forget_old(tx: Tx, now: datetime) -> int:
