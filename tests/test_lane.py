@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import serial
-from lanes_playing import AFTER, LaneLook, Stage, card, make_sim, staged
+from lanes_playing import AFTER, STATUS, LaneLook, Stage, card, make_sim, staged
 from sqlalchemy import text
 
 from app.domain.states import State
@@ -221,6 +221,42 @@ def test_silence_is_settled_by_a_late_reference(silent: Stage) -> None:
     silent.answered(one)
     assert silent.states(one) == ["queued", "submitting", "uncertain", "awaiting_reply", "answered"]
     silent.judge()
+
+
+def test_a_late_reference_settles_the_submission_it_belongs_to_and_no_later_one(silent: Stage) -> None:
+    knobs = silent.dongles["xl-1"].knobs
+    knobs.turn({"late_cmgs": 3, "answers_while_sending": True})
+    one = silent.ask(card(1))
+    silent.turn()
+    knobs.turn({"late_cmgs": 0, "answers_while_sending": False, "silence": 1, "silent_sends": False})
+
+    def late(step: str) -> None:
+        if step == "cmgs":  # the first reference comes between the second question's claim and its Ctrl-Z
+            silent.network.step(silent.clock.now + timedelta(seconds=3))
+
+    silent.told = late
+    two = silent.ask("0009900000101", STATUS)
+    silent.workers["xl-1"].step(silent.clock.now)
+    silent.told = lambda step: None
+    silent.workers["xl-1"].step(silent.clock.now)
+    assert (silent.states(one)[-1], silent.states(two)[-1]) == ("awaiting_reply", "uncertain")
+    assert [row.tp_references for row in silent.rows(t.submissions)] == ["1", None]
+
+
+def test_of_two_in_doubt_one_late_reference_settles_neither(silent: Stage) -> None:
+    knobs = silent.dongles["xl-1"].knobs
+    knobs.turn({"silence": 1, "silent_sends": False})
+    one = silent.ask(card(1))
+    silent.turn()
+    knobs.turn({"late_cmgs": 3, "answers_while_sending": True})
+    two = silent.ask("0009900000101", STATUS)
+    silent.workers["xl-1"].step(silent.clock.now)
+    silent.clock.advance(seconds=4)
+    silent.network.step(silent.clock.now)
+    for _ in range(2):
+        silent.workers["xl-1"].step(silent.clock.now)
+    assert [silent.states(check)[-1] for check in (one, two)] == ["uncertain", "uncertain"]
+    silent.answered(two)
 
 
 @pytest.mark.parametrize(("status", "then"), [(0, "awaiting_reply"), (0x46, "failed")])

@@ -152,7 +152,7 @@ def test_what_is_seen_of_a_lane_beyond_its_state(store: Store, clock: HandClock)
     assert (view.calls, view.recoveries, view.storages) == (3, {"session": 2, "power": 1}, {"SM": [3, 30]})
     store.write(lambda tx: lanes.spend(tx, lane.name, SECOND, clock()))
     assert store.read(lanes.list_lanes)[0].state == "sending"
-    store.write(lambda tx: lanes.sending_ended(tx, lane.name))
+    store.write(lambda tx: lanes.sending_ended(tx, lane.name, lane.fence))
     assert store.read(lanes.list_lanes)[0].state == "registered"
 
 

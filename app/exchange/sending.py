@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from app.domain.errors import GatewayError, Unavailable
 from app.domain.identifiers import normalise_address
 from app.domain.services import Catalogue
 from app.exchange.reception import Desk, Place, settle_report
-from app.store import inbox, lanes, loops, phones, submissions
+from app.store import inbox, lanes, phones, submissions
 from app.store.engine import Store, Tx
 from modem import MaybeSubmitted, Modem, ModemLost, NotSubmitted, PduError, encode_submit, fits_one_part
 from modem.pdu import NumberType
 
 IDLE = timedelta(seconds=5)  # a question queued by another process is seen within this
 NO_LEASE = timedelta(seconds=1)  # until it is looked at again whether this process's lease has margin
+USUAL_VERDICT = timedelta(minutes=2)  # makers' manuals give +CMGS 120 s: so much is in `lanes.HUNG_STEP`
+FEWEST_A_PART = 66  # characters of UCS2 in a part, one left off because of surrogates (3GPP TS 23.040 §9.2.3.24)
 PHONE_VALIDITY = timedelta(hours=12)  # TP-VP of an answer to a phone: a phone may be off overnight
 PHONE_PAUSE = timedelta(seconds=10)  # after a phone's answer was refused; doubles up to PHONE_WAITS
 PHONE_WAITS = timedelta(minutes=10)
 PHONE_PRICE = 350  # rupiah, the same guess as in the services' files
-LOOP_VALIDITY = timedelta(minutes=5)  # TP-VP of an SMS to itself: nobody waits for it any longer
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A submission whose verdict may still come. `known`: TP-MRs of the parts before it · last: no part was left behind it."""
+
+    submission_id: str
+    question_id: str
+    opened_at: datetime
+    known: tuple[int, ...]
+    last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,7 @@ class Sent:
 
 
 class Sender:
-    """Sends for one lane while its session lasts."""
+    """Sends for one lane while its session lasts. `verdict_within` is how long this modem is waited for after each Ctrl-Z."""
 
     def __init__(
         self,
@@ -52,6 +63,7 @@ class Sender:
         status_reports: bool,
         number_type: NumberType = "unknown",
         desk: Desk | None,
+        verdict_within: timedelta = timedelta(0),
     ) -> None:
         self._place = place
         self._modem = modem
@@ -63,23 +75,46 @@ class Sender:
         self._number_type: NumberType = number_type
         self._no_network = False
         self._desk = desk
-        self._unsure: tuple[str, str, tuple[int, ...]] | None = None
+        self._verdict_within = verdict_within
+        self._parts = 1
+        self._doubts: list[_Doubt | None] = []  # in the order in which they went out; None: of no question
+        self._late: list[int] = []
+        self._cleared: list[tuple[_Doubt, int]] = []
         self._unwritten: Callable[[Tx], None] | None = None
         self._phones_at: datetime | None = None
         self._phone_pause = PHONE_PAUSE
 
     def settle_orphans(self, now: datetime) -> None:
-        """A +CMGS that came after its command was given up settles the uncertain submission of this session."""
-        references = self._modem.late_references()
-        if not references or self._unsure is None:
-            return
-        submission_id, question_id, known = self._unsure
-        self._unsure = None
-        self._store.write(
-            lambda tx: submissions.sent(
-                tx, submission_id, question_id, [*known, *references], now=now, by=self._place.lane
-            )
-        )
+        """A +CMGS that came after its command was given up settles the uncertain submission of this session that it belongs to."""
+        self._late += self._modem.late_references()
+        self._pair()
+        if self._cleared:
+            cleared = list(self._cleared)
+
+            def write(tx: Tx) -> None:
+                for doubt, reference in cleared:
+                    references = [*doubt.known, reference]
+                    self._note_sent(tx, doubt.submission_id, doubt.question_id, references, doubt.opened_at, now)
+
+            self._store.write(write)
+            self._cleared.clear()
+
+    def _pair(self) -> None:
+        """Late references to the doubts that they end: in order, and only where none of either is missing."""
+        if not self._doubts:
+            self._late.clear()
+        elif len(self._late) >= len(self._doubts):
+            for doubt, reference in zip(self._doubts, self._late, strict=False):
+                if doubt is not None and doubt.last:
+                    self._cleared.append((doubt, reference))
+            self._doubts.clear()
+            self._late.clear()
+
+    def _no_verdict_comes_any_more(self) -> None:
+        """A later submission has its own: a modem gives them in order."""
+        self._late += self._modem.late_references()
+        self._pair()
+        self._doubts.clear()
 
     def _servable(self) -> list[submissions.Servable]:
         return [
@@ -135,8 +170,14 @@ class Sender:
             claimed = submissions.claim(tx, place.lane, place.fence, place.sim_id, self._servable(), now)
         if claimed is None:
             return submissions.next_release(tx, place.sim_id, now)
-        lanes.spend(tx, place.lane, budget.pace, now)
+        body = claimed.text if isinstance(claimed, submissions.Claimed) else ""
+        lanes.spend(tx, place.lane, budget.pace, now, self._longer(body))
         return claimed
+
+    def _longer(self, body: str) -> timedelta:
+        """By how much putting this on the air may take longer than the usual SMS of one part."""
+        parts = 1 if fits_one_part(body) else len(body) // FEWEST_A_PART + 1
+        return max(timedelta(0), self._verdict_within * parts - USUAL_VERDICT)
 
     def _ask(self, claimed: submissions.Claimed) -> datetime:
         """Put a question on the air and write how that went; its deadline."""
@@ -165,7 +206,13 @@ class Sender:
                 )
         except (MaybeSubmitted, ModemLost) as error:
             now, why, known = self._clock(), error.code, gone(error)
-            self._unsure = (claimed.submission_id, claimed.question_id, known)
+            self._doubts[-1] = _Doubt(
+                claimed.submission_id,
+                claimed.question_id,
+                claimed.opened_at,
+                known,
+                last=len(known) == self._parts - 1,
+            )
             self._settle(
                 lambda tx: submissions.maybe_sent(
                     tx, claimed.submission_id, claimed.question_id, now=now, by=by, why=why, references=known
@@ -173,20 +220,28 @@ class Sender:
             )
         else:
             now = self._clock()
-
-            def sent(tx: Tx) -> None:
-                submissions.sent(tx, claimed.submission_id, claimed.question_id, references, now=now, by=by)
-                if not self._status_reports:
-                    return
-                status = inbox.early_report(
-                    tx, place.sim_id, claimed.submission_id, references, claimed.opened_at
+            self._settle(
+                lambda tx: self._note_sent(
+                    tx, claimed.submission_id, claimed.question_id, references, claimed.opened_at, now
                 )
-                if status is not None:
-                    reported = inbox.Reported(claimed.submission_id, claimed.question_id, True)
-                    settle_report(tx, reported, status, now)
-
-            self._settle(sent)
+            )
         return claimed.opened_at + service.timing.timeout
+
+    def _note_sent(
+        self,
+        tx: Tx,
+        submission_id: str,
+        question_id: str,
+        references: Sequence[int],
+        opened_at: datetime,
+        now: datetime,
+    ) -> None:
+        submissions.sent(tx, submission_id, question_id, references, now=now, by=self._place.lane)
+        if not self._status_reports:
+            return
+        status = inbox.early_report(tx, self._place.sim_id, submission_id, references, opened_at)
+        if status is not None:
+            settle_report(tx, inbox.Reported(submission_id, question_id, True), status, now)
 
     def _answer_phone(self, answer: phones.DueAnswer, now: datetime) -> None:
         assert self._desk is not None
@@ -220,7 +275,6 @@ class Sender:
         except (MaybeSubmitted, ModemLost) as error:
             state, code = "uncertain", error.code
             references = ",".join(map(str, gone(error))) or None
-            self._unsure = None  # a +CMGS that comes now is this one's
         at = self._clock()
         self._phones_at, self._phone_pause = None, PHONE_PAUSE
         self._settle(
@@ -229,50 +283,12 @@ class Sender:
             )
         )
 
-    def to_itself(self, request_id: str, wanted: Mapping[str, Any]) -> str | None:
-        """One SMS from this SIM to its own number, never again. None once it went out, or may have; else why surely nothing did."""
-        place, now, mark = self._place, self._clock(), str(wanted.get("mark", ""))
-        number = wanted.get("number") or self._store.read(lambda tx: loops.own_number(tx, place.sim_id))
-        if number is None:
-            return "the SIM does not know its own number: name it with --number 08…"
-        if not mark.startswith(loops.MARK) or not fits_one_part(mark):
-            return f"an SMS to itself begins with {loops.MARK!r} and is no longer than one part"
-        if not self._may_send():
-            return "the gateway's lease has no margin left: try again in a moment"
-        self._write_what_was_not()
-        self._unwritten = lambda tx: lanes.recover_own(tx, place.lane, place.fence, now)
-        try:
-            submission_id = self._store.write(
-                lambda tx: loops.journal(
-                    tx, request_id, lane=place.lane, fence=place.fence, sim_id=place.sim_id, number=str(number),
-                    mark=mark, price=PHONE_PRICE, now=now,
-                )
-            )  # fmt: skip
-        except loops.NotNow as why:
-            self._unwritten = None
-            return str(why)
-        self._unwritten = None
-        state, references, code, refusal = "sent", None, None, None
-        try:
-            references = ",".join(map(str, self._put_on_air(str(number), mark, LOOP_VALIDITY)))
-        except NotSubmitted as error:
-            state, code, refusal = "refused", error.code, error.detail
-        except (MaybeSubmitted, ModemLost) as error:
-            state, code = "uncertain", error.code
-            references = ",".join(map(str, gone(error))) or None
-            self._unsure = None  # a +CMGS that comes now is this one's
-        at = self._clock()
-        self._settle(
-            lambda tx: loops.settle(tx, submission_id, at, state=state, references=references, code=code)
-        )
-        return refusal
-
     def _settle(self, fn: Callable[[Tx], None]) -> None:
         """Write how a submission ended; with it the step is not hung any more."""
 
         def both(tx: Tx) -> None:
             fn(tx)
-            lanes.sending_ended(tx, self._place.lane)
+            lanes.sending_ended(tx, self._place.lane, self._place.fence)
 
         self._unwritten = both
         self._store.write(both)
@@ -296,11 +312,24 @@ class Sender:
             raise NotSubmitted(
                 "unsendable", f"This text cannot be sent as an SMS: {error}", blame="gateway"
             ) from error
+        self._parts = len(parts)
+
+        def go() -> bool:
+            self._late.extend(self._modem.late_references())  # what came before the Ctrl-Z is not this one's
+            return self._may_send()
+
         try:
-            return self._modem.submit(parts, self._may_send)
-        except (NotSubmitted, MaybeSubmitted) as error:
+            references = self._modem.submit(parts, go)
+        except NotSubmitted as error:
             self._no_network = error.blame == "network"
             raise
+        except (MaybeSubmitted, ModemLost) as error:
+            self._no_network = error.blame == "network"
+            self._pair()
+            self._doubts.append(None)
+            raise
+        self._no_verdict_comes_any_more()
+        return references
 
 
 def gone(error: MaybeSubmitted | ModemLost) -> tuple[int, ...]:

@@ -237,7 +237,7 @@ def recover_own(tx: Tx, lane: str, fence: int, now: datetime) -> None:
     """What this lane itself may have claimed without knowing becomes uncertain, too. LaneLost."""
     lock(tx, lane, fence)
     _recover(tx, tx.execute(select(t.lanes).where(_l.name == lane)).one(), now)
-    sending_ended(tx, lane)
+    sending_ended(tx, lane, fence)
 
 
 # -- a lane's own transactions ------------------------------------------------------------------------------------
@@ -277,14 +277,24 @@ def budget(tx: Tx, lane: str, fence: int, now: datetime) -> Budget:
     return Budget(row.sim_id, row.paused, waits, timedelta(microseconds=row.pace))
 
 
-def spend(tx: Tx, lane: str, pace: timedelta, now: datetime) -> None:
-    """One message is about to go out: the pace counts from here, and so does the time after which the step is taken for hung."""
-    change(tx, t.lanes, lane, last_sent_at=now, next_send_at=now + pace, step_started_at=now)
+def spend(tx: Tx, lane: str, pace: timedelta, now: datetime, longer: timedelta = timedelta(0)) -> None:
+    """One message is about to go out: the pace counts from here, and so does the time after which the step is taken for hung.
+
+    longer: what it may take beyond an SMS of one part; its step begins so much later for those who watch.
+    """
+    change(tx, t.lanes, lane, last_sent_at=now, next_send_at=now + pace, step_started_at=now + longer)
 
 
-def sending_ended(tx: Tx, lane: str) -> None:
-    """The modem gave its word, whatever it was: the step is not hung."""
-    change(tx, t.lanes, lane, step_started_at=None)
+_SENDING_ENDED = (
+    update(t.lanes)
+    .where(_l.name == bindparam("lane"), _l.fence == bindparam("own"))
+    .values(step_started_at=None)
+)
+
+
+def sending_ended(tx: Tx, lane: str, fence: int) -> None:
+    """The modem gave its word, whatever it was: the step is not hung. Of a lane that is another's by now nothing changes."""
+    tx.put(_SENDING_ENDED, {"lane": lane, "own": fence})
 
 
 def show(tx: Tx, lane: str, fence: int, now: datetime, **values: Any) -> None:
