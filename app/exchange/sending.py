@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from app.domain.errors import GatewayError, Unavailable
 from app.domain.identifiers import normalise_address
 from app.domain.services import Catalogue
 from app.exchange.reception import Desk, Place, settle_report
-from app.store import inbox, lanes, phones, submissions
+from app.store import inbox, lanes, loops, phones, submissions
 from app.store.engine import Store, Tx
 from modem import MaybeSubmitted, Modem, ModemLost, NotSubmitted, PduError, encode_submit, fits_one_part
 from modem.pdu import NumberType
@@ -23,6 +24,7 @@ PHONE_VALIDITY = timedelta(hours=12)  # TP-VP of an answer to a phone: a phone m
 PHONE_PAUSE = timedelta(seconds=10)  # after a phone's answer was refused; doubles up to PHONE_WAITS
 PHONE_WAITS = timedelta(minutes=10)
 PHONE_PRICE = 350  # rupiah, the same guess as in the services' files
+LOOP_VALIDITY = timedelta(minutes=5)  # TP-VP of an SMS to itself: nobody waits for it any longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ class Sender:
     def _ask(self, claimed: submissions.Claimed) -> datetime:
         """Put a question on the air and write how that went; its deadline."""
         service = self._catalogue[claimed.service]
-        place, by = self._place, self._place.lane
+        by = self._place.lane
         try:
             if claimed.fault is not None:
                 raise NotSubmitted(claimed.fault.code, claimed.fault.detail, blame="gateway")
@@ -282,6 +284,43 @@ class Sender:
                 tx, answer, at, state=state, text_sent=words, references=references, code=code
             )
         )
+
+    def to_itself(self, request_id: str, wanted: Mapping[str, Any]) -> str | None:
+        """One SMS from this SIM to its own number, never again. None once it went out, or may have; else why surely nothing did."""
+        place, now, mark = self._place, self._clock(), str(wanted.get("mark", ""))
+        number = wanted.get("number") or self._store.read(lambda tx: loops.own_number(tx, place.sim_id))
+        if number is None:
+            return "the SIM does not know its own number: name it with --number 08…"
+        if not mark.startswith(loops.MARK) or not fits_one_part(mark):
+            return f"an SMS to itself begins with {loops.MARK!r} and is no longer than one part"
+        if not self._may_send():
+            return "the gateway's lease has no margin left: try again in a moment"
+        self._write_what_was_not()
+        self._unwritten = lambda tx: lanes.recover_own(tx, place.lane, place.fence, now)
+        try:
+            submission_id = self._store.write(
+                lambda tx: loops.journal(
+                    tx, request_id, lane=place.lane, fence=place.fence, sim_id=place.sim_id, number=str(number),
+                    mark=mark, price=PHONE_PRICE, now=now,
+                )
+            )  # fmt: skip
+        except loops.NotNow as why:
+            self._unwritten = None
+            return str(why)
+        self._unwritten = None
+        state, references, code, refusal = "sent", None, None, None
+        try:
+            references = ",".join(map(str, self._put_on_air(str(number), mark, LOOP_VALIDITY)))
+        except NotSubmitted as error:
+            state, code, refusal = "refused", error.code, error.detail
+        except (MaybeSubmitted, ModemLost) as error:
+            state, code = "uncertain", error.code
+            references = ",".join(map(str, gone(error))) or None
+        at = self._clock()
+        self._settle(
+            lambda tx: loops.settle(tx, submission_id, at, state=state, references=references, code=code)
+        )
+        return refusal
 
     def _settle(self, fn: Callable[[Tx], None]) -> None:
         """Write how a submission ended; with it the step is not hung any more."""
