@@ -28,6 +28,7 @@ from modem.session import BUSY_PAUSES, Session, Silence
 from modem.transport import CTRL_Z, PortDied
 
 _BAR_SECONDS = 30.0  # the network is asked; sticks report a time-out of their own before
+_SIM_TELLS = timedelta(seconds=30)  # slow SIMs tell their numbers so long after +CPIN says READY
 _SECOND_VERDICT_SECONDS = 3.0  # two verdicts of one modem that are both due come close together
 _REGISTRATIONS_BEST_FIRST = ("home", "roaming", "searching", "denied", "idle", "unknown")
 _RINGING = ("RING", "+CRING:")
@@ -64,7 +65,9 @@ class SerialModem:
             maker, model, self._quirks = opening.habits(session)
             opening.unlock(session, settings, self._quirks)
             opening.choose_network(session, settings, self._quirks)
-            identity, self._sim = opening.identify(session, maker, model)
+            identity, self._sim = opening.identify(
+                session, maker, model, min(settings.boot_timeout, _SIM_TELLS)
+            )
             self._inbox.set_up(settings.boot_timeout)
         except BaseException:
             self.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 
 from modem import at, verdicts
@@ -14,6 +14,8 @@ _SMS_SECONDS = (
     20.0  # SIMCom's say `SMS Ready` or `SMS DONE` 5 to 15 s after their start, and refuse SMS commands before
 )
 _STARTING_PAUSE = 1.0
+_CHANCES = 3  # for a modem that refused every indication while it started; each costs a dozen commands
+_MOST_HANGS = 2  # of +CMGL one after the other, each as long as its patience; then slots are read one by one
 _STORAGES = ("SM", "ME", "SR")  # 3GPP TS 27.005 §3.1; MT is SM and ME together
 _UNNAMED = "SM"  # for a modem without +CPMS: its only storage, whatever it is
 
@@ -51,6 +53,8 @@ class Inbox:
         self._memories: list[str] = []
         self._storages: tuple[str, ...] = ()
         self._readable: set[str] = set()
+        self._hangs = 0
+        self._chances = _CHANCES
         self._at_once = False
         self._indicated: tuple[int, ...] | None = None
         self._acknowledges = False
@@ -112,13 +116,16 @@ class Inbox:
         mode = at.bodies("+CMGF", session.query("AT+CMGF?"))
         memories = [name for name, _, _ in at.memories(session.query("AT+CPMS?"))]
         wanted = self._indicated
+        again = wanted is None and self._chances > 0
         routing = at.numbers("+CNMI", session.query("AT+CNMI?"))
         if (
-            (not mode or mode[-1] == "0")
+            not again
+            and (not mode or mode[-1] == "0")
             and (not memories or memories[: len(self._memories)] == self._memories)
             and (wanted is None or not routing or routing[: len(wanted)] == wanted)
         ):
             return True
+        self._chances -= again
         session.attempt("AT+CMEE=1")
         self._indicated = None
         self.set_up()
@@ -220,12 +227,16 @@ class Inbox:
 
     def _list(self, storage: str) -> list[Stored]:
         self._select(storage)
+        if self._hangs >= _MOST_HANGS:
+            return self._list_one_by_one(storage)
         try:
             entries = at.listed(self._session.command("AT+CMGL=4", self._list_seconds))
         except ModemLost:
             raise
-        except ModemError:
+        except ModemError as no:
+            self._hangs += no.code == "no_answer"
             return self._list_one_by_one(storage)
+        self._hangs = 0
         found = []
         for entry in entries:
             stored = Stored(storage, entry.index, entry.pdu, entry.stat)
@@ -246,13 +257,25 @@ class Inbox:
             name: (used, total) for name, used, total in at.memories(self._session.command("AT+CPMS?"))
         }.get(storage, (0, 0))
         found: list[Stored] = []
-        for index in range(total + 1):  # some count from 0, others from 1
-            if len(found) == used:
-                break
-            stored = self.read(storage, index)
-            if stored is not None:
-                found.append(stored)
+        tried: set[int] = set()
+        ways: tuple[Callable[[], Collection[int]], ...] = (
+            lambda: range(total + 1),  # some count from 0, others from 1
+            self._indices_that_may_be_removed,
+        )
+        for indices in ways:
+            for index in sorted(set(indices()) - tried):
+                if len(found) == used:
+                    return found
+                tried.add(index)
+                stored = self.read(storage, index)
+                if stored is not None:
+                    found.append(stored)
         return found
+
+    def _indices_that_may_be_removed(self) -> Collection[int]:
+        """Those of `AT+CMGD=?`, which are the ones in use (3GPP TS 27.005 §3.5.4), for a modem that counts from elsewhere."""
+        offered = at.values_offered("+CMGD", self._session.attempt("AT+CMGD=?"))
+        return offered[0] if offered else ()
 
     def read(self, storage: str, index: int) -> Stored | None:
         """One slot; None if it is empty. Raises ModemError `garbled` for an answer that noise fell into."""

@@ -241,15 +241,16 @@ class Sim:
     iccid_by: str | None
 
 
-def identify(session: Session, maker: str | None, model: str | None) -> tuple[Identity, Sim]:
-    """Stick and SIM by their numbers, each from the first query that a modem answers."""
-    iccid = iccid_by = None
-    for query in _ICCID_QUERIES:
-        iccid = at.iccid(session.attempt(query))
-        if iccid:
-            iccid_by = query
-            break
-    sim = Sim(iccid, at.imsi(session.attempt("AT+CIMI")), iccid_by)
+def identify(
+    session: Session, maker: str | None, model: str | None, patience: timedelta
+) -> tuple[Identity, Sim]:
+    """Stick and SIM by their numbers, each from the first query that a modem answers; a SIM that tells none yet is waited for."""
+    sim, waited = _sim(session), 0.0
+    while sim.iccid is None and sim.imsi is None and waited < patience.total_seconds():
+        session.pause(_SIM_PAUSE)
+        session.check()
+        waited += _SIM_PAUSE
+        sim = _sim(session)
     identity = Identity(
         imei=at.imei(session.attempt("AT+CGSN")),
         imsi=sim.imsi,
@@ -260,6 +261,16 @@ def identify(session: Session, maker: str | None, model: str | None) -> tuple[Id
         own_number=at.own_number(session.attempt("AT+CNUM")),
     )
     return identity, sim
+
+
+def _sim(session: Session) -> Sim:
+    iccid = iccid_by = None
+    for query in _ICCID_QUERIES:
+        iccid = at.iccid(session.attempt(query))
+        if iccid:
+            iccid_by = query
+            break
+    return Sim(iccid, at.imsi(session.attempt("AT+CIMI")), iccid_by)
 
 
 def check_sim(session: Session, sim: Sim) -> None:

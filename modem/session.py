@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 
 from gsmmodem.exceptions import TimeoutException
 from gsmmodem.modem import GsmModem
 
-from modem import verdicts
+from modem import at, verdicts
 from modem.port import ModemError, ModemLost, PortSettings
 from modem.transport import Transport
 
 # Seconds, before each repetition of a command that the SIM or the modem was too busy for.
 BUSY_PAUSES = (0.2, 0.5, 1.0, 2.0, 3.0)
+
+_ANSWERS = (
+    "+CMGL:",
+    "+CMGR:",
+    "+CPMS:",
+    "+CMGF:",
+    "+CNMI:",
+    "+COPS:",
+    "+CMEE:",
+    "+CSMS:",
+    "+CRSM:",
+)  # never unasked
+_TELLS = re.compile(r"AT[+^#].*\?|AT\+(?:CGSN|CIMI|CGMI|CGMM|CGMR|CSQ|CCID|CMGR=\d+)")
 
 _silent = logging.Logger("modem.silent", logging.CRITICAL + 1)  # the library would log PINs and texts
 
@@ -38,6 +52,7 @@ class Session(GsmModem, Transport):  # type: ignore[misc]
         self._closed = threading.Event()
         self.answer_seconds = settings.answer_timeout.total_seconds()
         self._unknown: set[str] = set()
+        self._says_nothing: set[str] = set()
         self.sim_failed = False
         """A command failed by the SIM since this was last set to False: it may be another one."""
         super().__init__(
@@ -101,6 +116,7 @@ class Session(GsmModem, Transport):  # type: ignore[misc]
     def command(self, command: str, timeout: float | None = None) -> list[str]:
         """One command; the lines of its answer, with the OK. Raises ModemError for a refusal, ModemLost when out of step."""
         pauses = iter(BUSY_PAUSES)
+        repeated = False
         while True:
             try:
                 lines = self.ask(command, timeout or self.answer_seconds)
@@ -111,6 +127,17 @@ class Session(GsmModem, Transport):  # type: ignore[misc]
                 raise ModemError(
                     "no_answer", f"the modem did not answer {_name(command)} in time", retryable=True
                 ) from silence
+            foreign = _is_anothers(command, lines)
+            if foreign or self._is_bare(command, lines):
+                self.resync()
+                if not repeated and _may_be_repeated(command):
+                    repeated = True
+                    continue
+                if foreign:
+                    raise ModemError(
+                        "no_answer", f"another command's answer came to {_name(command)}", retryable=True
+                    )
+                self._says_nothing.add(_name(command))
             verdict = verdicts.verdict(lines[-1])
             if verdict is None:
                 return lines
@@ -143,6 +170,25 @@ class Session(GsmModem, Transport):  # type: ignore[misc]
             if no.code in verdicts.UNKNOWN_COMMAND:
                 self._unknown.add(command)
             return []
+
+    def _is_bare(self, command: str, lines: list[str]) -> bool:
+        """An OK alone to a question: it may be a stray one, behind which every answer would be the one before."""
+        return (
+            [line for line in lines if line != command] == ["OK"]
+            and _TELLS.fullmatch(command) is not None
+            and _name(command) not in self._says_nothing
+        )
+
+
+def _is_anothers(command: str, lines: list[str]) -> bool:
+    return any(line.startswith(_ANSWERS) and line.split(":")[0] not in command for line in lines)
+
+
+def _may_be_repeated(command: str) -> bool:
+    """Not what removes or spends: the slot may be filled anew, a PIN has three tries."""
+    return at.is_read_only(command) or command.startswith(
+        ("AT+CMGR=", "AT+CMGL=", "AT+CPMS=", "AT+CMGF=", "AT+CNMI=")
+    )
 
 
 def _is_told(command: str, lines: list[str]) -> bool:

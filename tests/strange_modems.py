@@ -44,6 +44,7 @@ class Kind:
     frame: str = "\r\n{}\r\n"
     spread: Callable[[bytes], list[bytes]] = lambda data: [data]
     empty_slot: str = "OK"
+    lists: str | None = None  # what +CMGL ends with, besides OK
     strict_escape: bool = False
     # as another program left it
     echo: bool = True
@@ -157,6 +158,12 @@ class StrangeModem:
     def say(self, text: str) -> None:
         with self.changed:
             self._later(text, 0)
+
+    def start_anew(self) -> None:
+        """Every setting is gone, and it says so as SIMCom's A76 does."""
+        with self.changed:
+            self._set_back()
+            self._later("\r\n*ATREADY: 1\r\n\r\n+CPIN: READY\r\n\r\nSMS DONE\r\n", 0)
 
     @property
     def kept(self) -> int:
@@ -362,7 +369,7 @@ class StrangeModem:
     def _do_cmgl(self, rest: str) -> None:
         for index, (stat, pdu) in sorted(self.store[self._memories[0]].items()):
             self._info(f"+CMGL: {index},{stat},,{_length(pdu)}\r\n{pdu}")
-        self._result("OK")
+        self._answer("OK" if self.kind.lists is None else self.kind.lists)
 
     def _do_cmgr(self, rest: str) -> None:
         found = self.store[self._memories[0]].get(int(rest[1:]))

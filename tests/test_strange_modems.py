@@ -9,7 +9,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from strange_modems import ICCID, IMEI, IMSI, Kind, StrangeModem
 
-from modem import Identity, PortSettings, SerialModem, Stored, encode_deliver, encode_submit
+from modem import (
+    Identity,
+    ModemError,
+    ModemLost,
+    NotSubmitted,
+    PortSettings,
+    SerialModem,
+    Stored,
+    encode_deliver,
+    encode_submit,
+)
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 FIRST = encode_deliver("2757", "Saldo JHT KPJ 99012345678 Rp 1.000", NOON)
@@ -141,3 +151,134 @@ def test_it_is_opened_named_sent_through_and_read(kind: Kind) -> None:
         driver.verify()
         assert send(driver) == [42]
         assert len(modem.sent) == 2
+
+
+# -- one habit at a time
+
+
+@pytest.mark.parametrize(
+    "stray", ["AT\\+CCID", "AT\\+CGMI", "AT\\+CMGF=0", 'AT\\+CPMS=".*', "AT\\+CPMS=\\?", "AT\\+CNMI=.*"]
+)
+def test_an_ok_too_many_moves_no_answer_to_the_next_question(stray: str) -> None:
+    plain = StrangeModem(Kind(says={stray: ["OK\n", "-"]}))
+    with plain.plugged_in(), opened(plain) as (driver, identity):
+        assert (identity.imei, identity.imsi, identity.iccid) == (IMEI, IMSI, ICCID)
+        assert (identity.maker, identity.model, identity.firmware) == ("Strange Works", "S1", "11.22.33")
+        plain.arrive(FIRST)
+        assert driver.wait(PATIENCE)
+        assert [stored.pdu for stored in take_all(driver)] == [FIRST]
+        assert send(driver) == [41]
+
+
+def test_an_ok_in_place_of_the_prompt_leaves_no_prompt_open() -> None:
+    modem = StrangeModem(Kind(says={r"AT\+CMGS=.*": ["OK", "-"]}))
+    with modem.plugged_in(), opened(modem) as (driver, _):
+        with pytest.raises(NotSubmitted) as refusal:
+            send(driver)
+        assert (refusal.value.code, refusal.value.retryable) == ("no_prompt", True)
+        assert send(driver) == [41]
+        assert len(modem.sent) == 1
+
+
+def test_a_list_that_never_ends_is_asked_for_no_third_time() -> None:
+    modem = StrangeModem(Kind(lists=""))
+    with modem.plugged_in(), opened(modem, answer_timeout=timedelta(seconds=0.1)) as (driver, _):
+        modem.arrive(FIRST)
+        modem.arrive(SECOND)
+        assert [stored.pdu for stored in take_all(driver)] == [FIRST, SECOND]
+        asked = modem.commands.count("AT+CMGL=4")
+        assert asked == 2
+        modem.arrive(FIRST)
+        assert [stored.pdu for stored in take_all(driver)] == [FIRST]
+        assert modem.commands.count("AT+CMGL=4") == asked
+
+
+def test_slots_are_found_where_a_modem_counts_from_elsewhere_and_lists_nothing() -> None:
+    modem = StrangeModem(
+        Kind(first_index=257, says={r"AT\+CMGL=4": "ERROR", r"AT\+CMGD=\?": "+CMGD: (257,258),(0-4)\nOK"})
+    )
+    with modem.plugged_in(), opened(modem) as (driver, _):
+        modem.arrive(FIRST)
+        modem.arrive(SECOND)
+        assert [stored.pdu for stored in take_all(driver)] == [FIRST, SECOND]
+
+
+def test_a_sim_that_tells_its_numbers_late_is_waited_for() -> None:
+    late = ["ERROR", "+CME ERROR: SIM failure", "-"]
+    modem = StrangeModem(Kind(says={r"AT\+CIMI": late[1:], r"AT\+CCID": late[:1] + late[2:]}))
+    with modem.plugged_in(), opened(modem) as (_, identity):
+        assert (identity.imsi, identity.iccid) == (IMSI, ICCID)
+
+
+def test_indications_that_were_refused_at_the_start_are_asked_for_again() -> None:
+    refusals = 7  # every form that is offered, and the shortest
+    modem = StrangeModem(Kind(says={r"AT\+CNMI=[^?].*": ["+CMS ERROR: 302"] * refusals + ["-"]}))
+    with modem.plugged_in(), opened(modem) as (driver, _):
+        driver.verify()
+        driver.hinted()
+        modem.arrive(FIRST)
+        assert driver.wait(PATIENCE)
+        assert [stored.pdu for stored in take_all(driver)] == [FIRST]
+
+
+def test_a_pin_is_given_once_though_the_sim_says_what_it_likes_around_it() -> None:
+    says: dict[str, str | list[str]] = {
+        r"AT\+CPIN\?": [
+            "+CPIN: NOT READY\nOK",
+            "+CPIN: SIM PIN\nOK",
+            "+CME ERROR: SIM failure",
+            "+CPIN: SIM CRASH\nOK",
+            "-",
+        ],
+        r'AT\+CPIN="1234"': "OK",
+    }
+    modem = StrangeModem(Kind(says=says))
+    with modem.plugged_in(), opened(modem, pin="1234") as (driver, _):
+        assert driver.status().can_send
+    assert modem.commands.count('AT+CPIN="1234"') == 1
+
+
+def test_a_sim_that_was_taken_out_is_called_so() -> None:
+    modem = StrangeModem(Kind(says={r"AT\+CPIN\?": "+CPIN: SIM REMOVED\nOK"}))
+    with modem.plugged_in(), pytest.raises(ModemError) as refusal, opened(modem):
+        pass
+    assert refusal.value.code == "sim_not_inserted"
+
+
+def test_a_storm_of_rings_hides_no_text() -> None:
+    modem = StrangeModem(Kind(says={"ATH|AT\\+CHUP": "OK"}))
+    with modem.plugged_in(), opened(modem) as (driver, _):
+        for _ in range(200):
+            modem.say('\r\nRING\r\n\r\n+CLIP: "+62899",145\r\n')
+        modem.arrive(FIRST)
+        assert send(driver) == [41]
+        assert [stored.pdu for stored in take_all(driver)] == [FIRST]
+        assert driver.calls() >= 1
+
+
+def test_a_modem_that_says_it_is_ready_once_more_has_started_anew() -> None:
+    modem = StrangeModem(Kind())
+    with modem.plugged_in(), opened(modem) as (driver, _):
+        modem.start_anew()
+        with pytest.raises(ModemLost):
+            while driver.wait(PATIENCE):
+                driver.hinted()
+
+
+def test_a_list_with_all_that_may_come_between_its_lines() -> None:
+    modem = StrangeModem(Kind())
+    with modem.plugged_in(), opened(modem) as (driver, _):
+        modem.kind.says[r"AT\+CMGL=4"] = (
+            f'+CMGL: 1,0,,{len(FIRST) // 2 - 1}\n+CMTI: "SM",2\n{FIRST}\n+CREG: 1,"00C3","01A2"\n'
+            f'+CMGL: 2, 1 , "x,1" , {len(SECOND) // 2 - 1} \n RING\n{SECOND[:20]}\n{SECOND[20:]}\nOK'
+        )
+        assert [stored.pdu for stored in driver.inbox("SM")] == [FIRST, SECOND]
+
+
+def test_a_storage_that_is_offered_and_refused_keeps_nobody_from_the_other() -> None:
+    modem = StrangeModem(Kind(cpms_takes=lambda names: names[0] != "ME"))
+    with modem.plugged_in(), opened(modem) as (driver, _):
+        modem.arrive(FIRST)
+        assert [stored.pdu for stored in take_all(driver)] == [FIRST]
+        with pytest.raises(ModemError):
+            driver.inbox("ME")
