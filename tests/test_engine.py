@@ -74,6 +74,7 @@ def test_nothing_is_acknowledged_that_a_full_disk_did_not_take(sqlite_store: Sto
     sqlite_store.close()
     with sqlite3.connect(tmp_path / "gateway.db") as raw:
         kept = {row[0] for row in raw.execute("SELECT name FROM meta")} - {"keys"}
+    raw.close()
     assert kept == written | {"again"}
 
 
