@@ -60,12 +60,14 @@ class Kind:
 class StrangeModem:
     """It runs while in `plugged_in`. `sent` is what went on the air; `store` what it keeps."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, reply: Callable[[str], str] | None = None) -> None:
+        """reply: the PDU that comes in for one that goes out."""
         self.kind = kind
+        self._reply = reply
         self.sent: list[str] = []
         self.commands: list[str] = []
         self.store: dict[str, dict[int, tuple[int, str]]] = {n: {} for group in kind.memories for n in group}
-        self.changed = threading.Condition()
+        self.changed = threading.Condition(threading.RLock())
         self.url = ""
         self._due: list[tuple[float, int, bytes, Callable[[], None] | None]] = []
         self._number = count()
@@ -164,6 +166,11 @@ class StrangeModem:
         with self.changed:
             self._set_back()
             self._later("\r\n*ATREADY: 1\r\n\r\n+CPIN: READY\r\n\r\nSMS DONE\r\n", 0)
+
+    def emptied(self, seconds: float) -> bool:
+        """Wait until nothing is kept."""
+        with self.changed:
+            return self.changed.wait_for(lambda: not any(self.store.values()), seconds)
 
     @property
     def kept(self) -> int:
@@ -402,6 +409,8 @@ class StrangeModem:
         said = self.kind.sent.format(n=self._reference)
         self._later(self.kind.frame.format(said), self.kind.latency + self.kind.send_latency)
         self._result("OK")
+        if self._reply is not None:
+            self.arrive(self._reply(pdu))
 
     def _expects(self, pdu: str) -> int:
         return _length(pdu) if re.fullmatch(r"([0-9A-F]{2})+", pdu) else -1

@@ -367,14 +367,14 @@ def test_credit_is_asked_in_the_form_that_the_stick_takes(form: str) -> None:
 
 
 @contextmanager
-def serving(folder: Path, stick: OddModem) -> Iterator[httpx.Client]:
-    """The gateway as `bpjs-sms serve` runs it, with this stick as its only lane."""
+def serving(folder: Path, url: str) -> Iterator[httpx.Client]:
+    """The gateway as `bpjs-sms serve` runs it, with the stick on this port as its only lane."""
     settings = Settings(
         database=f"sqlite:///{folder / 'odd.db'}",
         services=None,
         server=Server(port=0),
         sealing=Sealing(keys_file=folder / "odd.keys"),
-        lanes=(LaneSettings(name="odd-1", port=stick.url, pace=timedelta(), per_hour=0, per_day=0),),
+        lanes=(LaneSettings(name="odd-1", port=url, pace=timedelta(), per_hour=0, per_day=0),),
     )
     listener = listen_on(settings)
     runtime = Runtime(settings)
@@ -418,7 +418,7 @@ def reply(sent: Sent) -> list[str]:
 @pytest.mark.parametrize("name", ["huawei-e1xx", "sim800", "direct", "bare-errors"])
 def test_the_gateway_answers_a_check_through_it(name: str, tmp_path: Path) -> None:
     stick = OddModem(next(habits for habits in STICKS if habits.name == name), reply)
-    with stick.plugged_in(), serving(tmp_path, stick) as http:
+    with stick.plugged_in(), serving(tmp_path, stick.url) as http:
         for kpj in (CARD, "99012345679"):
             answered = check(http, kpj)
             assert (answered["state"], answered["outcome"], answered["lane"]) == (
@@ -437,7 +437,7 @@ def test_the_gateway_answers_a_check_through_it(name: str, tmp_path: Path) -> No
 
 def test_the_gateway_goes_on_after_the_stick_started_anew(tmp_path: Path) -> None:
     stick = OddModem(Habits("restarts", boot=("RDY",)), reply)
-    with stick.plugged_in(), serving(tmp_path, stick) as http:
+    with stick.plugged_in(), serving(tmp_path, stick.url) as http:
         assert check(http, CARD)["outcome"] == "found"
         stick.restart()
         assert check(http, "99012345679")["outcome"] == "found"
