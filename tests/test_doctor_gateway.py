@@ -56,7 +56,7 @@ def test_a_healthy_lane_gives_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "code", "severity"),
     [
-        ({"credit": None}, "credit_unknown", "warning"),
+        ({"credit": None}, "credit_unknown", "advice"),
         ({"credit": 900}, "credit_low", "warning"),
         ({"credit": 0}, "credit_low", "fault"),
         ({"active_until": "2026-12-01"}, "sim_expires", "warning"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import threading
@@ -14,17 +15,23 @@ from pathlib import Path
 import pytest
 from host_folder import HostFolder
 from odd_modems import OddModem
+from rich.console import Console
 from test_doctor_port import stick
 
 from app.domain.errors import Invalid
 from app.faces.cli.commands import run
-from app.faces.cli.doctor import apart, status_of
-from app.faces.cli.examining import Examined, Place, confirm_key_copy, examine, run_loop
+from app.faces.cli.doctor import alike, apart, show, status_of
+from app.faces.cli.examining import Examined, at_once, confirm_key_copy, examine, in_order
+from app.faces.cli.lanes_asked import request
+from app.faces.cli.looping import Loop, run_loop
+from app.faces.cli.output import Session
+from app.faces.cli.ports_asked import Place
 from app.runtime import Runtime, build
 from app.settings import LaneSettings, Settings
+from app.store import lanes, requests
 from app.store.engine import open_store
 from modem import PortSettings, SerialModem
-from modem.doctor import loop
+from modem.doctor import advice, fault, loop, warning
 from modem.port import ModemError
 from modem.simulated import Dongle, Network, Sim, Ticker, attach, detach
 from modem.simulated.ports import utc_now
@@ -197,10 +204,56 @@ def test_held_lanes_are_asked_through_the_gateway_and_go_on(
         ("xl-2", "huawei E173", "XL"),
     ]
     assert set(codes(examined)) == {"credit_unknown", "keys_without_copy"}
+    assert status_of([finding for finding in examined.findings if finding.code == "credit_unknown"]) == 0
     assert "51011000000" not in json.dumps(examined.as_json())
     assert all(worker.ready[0] for worker in runtime.workers)
-    with pytest.raises(Invalid, match="stop the gateway"):
-        run_loop(examined, "xl-1", None, None, confirm=lambda question: True)
+
+
+def test_a_held_lane_texts_itself_and_tells_the_price(
+    host: HostFolder, running: tuple[Runtime, Settings]
+) -> None:
+    runtime, given = running
+    assert runtime._world is not None
+    network = runtime._world.network
+    before = submits(network)
+    network.ussd["*123#"] = "Pulsa Rp 25.000"
+    examined = examine(given, "xl-1", place=Place(root=host.root, log="", uid=0))
+    looped, failed = run_loop(given, sure(credit_code="*123#"), free={}, held=examined.answering)
+    assert failed == []
+    assert looped["storage"] == "SM"
+    assert 0 <= looped["delay_seconds"] < 10
+    assert abs(looped["centre_ahead_seconds"]) <= 2
+    assert looped["cost"] == 0
+    assert submits(network) == before + 1
+    assert all(worker.ready[0] for worker in runtime.workers)
+
+
+def test_a_held_lane_sends_nothing_without_a_yes_or_to_what_is_no_number(
+    running: tuple[Runtime, Settings],
+) -> None:
+    runtime, given = running
+    assert runtime._world is not None
+    before = submits(runtime._world.network)
+    with pytest.raises(Invalid, match="Nothing was sent"):
+        run_loop(given, Loop(), free={}, held={"xl-1"})
+    looped, failed = run_loop(given, sure(number="12"), free={}, held={"xl-1"})
+    assert looped["error"]["code"] == "loop_refused"
+    assert [finding.code for finding in failed] == ["loop_failed"]
+    assert submits(runtime._world.network) == before
+
+
+def test_a_request_that_is_interrupted_before_it_is_taken_is_withdrawn(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    with closing(open_store(given.database, given.sealing.keys_file, serving=False)) as store:
+        store.write(
+            lambda tx: lanes.register(
+                tx, [lanes.LaneSpec("xl-1", "socket://127.0.0.1:9", timedelta(0), 0, 0)], utc_now()
+            )
+        )
+        answer, why = request(store, "xl-1", "loop", {"mark": "x"}, within=5, taken_within=0.1)
+        assert answer is None
+        assert "nothing was done" in why
+        assert store.read(requests.lanes_asked) == []
 
 
 def test_what_a_modem_of_a_held_lane_says_is_found(
@@ -251,25 +304,33 @@ def network() -> Iterator[Network]:
         detach("doctor")
 
 
-def free(name: str = "xl-1") -> Examined:
-    return Examined(free={name: PortSettings("simulated://doctor")})
+PORT = {"xl-1": PortSettings("simulated://doctor")}
+
+
+def sure(number: str | None = None, credit_code: str | None = None) -> Loop:
+    return Loop(number, credit_code, lambda question: True)
 
 
 def submits(network: Network) -> int:
     return sum(1 for entry in network.ledger if entry.kind == "submitted")
 
 
-def test_the_loop_proves_receiving_and_leaves_nothing_behind(network: Network) -> None:
+def test_the_loop_proves_receiving_and_leaves_nothing_behind(network: Network, tmp_path: Path) -> None:
     asked: list[str] = []
-    examined = free()
-    looped = run_loop(examined, None, None, None, confirm=lambda question: not asked.append(question))
+
+    def confirm(question: str) -> bool:
+        asked.append(question)
+        return True
+
+    wanted = Loop(confirm=confirm)
+    looped, failed = run_loop(settings(tmp_path), wanted, free=PORT, held=set())
     assert submits(network) == 1
     assert len(asked) == 1
     assert looped["storage"] == "SM"
     assert 0 <= looped["delay_seconds"] < 10
     assert abs(looped["centre_ahead_seconds"]) <= 2
     assert looped["cost"] is None
-    assert examined.findings == []
+    assert failed == []
     with_modem = SerialModem(PortSettings("simulated://doctor"))
     with_modem.open()
     try:
@@ -278,26 +339,31 @@ def test_the_loop_proves_receiving_and_leaves_nothing_behind(network: Network) -
         with_modem.close()
 
 
-def test_the_loop_reads_the_price_where_the_credit_is_told(network: Network) -> None:
+def test_the_loop_reads_the_price_where_the_credit_is_told(network: Network, tmp_path: Path) -> None:
     network.ussd["*123#"] = "Pulsa Rp 25.000"
-    assert run_loop(free(), None, None, "*123#", confirm=lambda question: True)["cost"] == 0
+    looped, _ = run_loop(settings(tmp_path), sure(credit_code="*123#"), free=PORT, held=set())
+    assert looped["cost"] == 0
 
 
-def test_the_loop_sends_nothing_without_a_yes(network: Network) -> None:
+def test_the_loop_sends_nothing_without_a_yes(network: Network, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="Nothing was sent"):
-        run_loop(free(), None, None, None, confirm=lambda question: False)
+        run_loop(settings(tmp_path), Loop(), free=PORT, held=set())
     assert submits(network) == 0
 
 
-def test_the_loop_needs_exactly_one_free_port() -> None:
+def test_the_loop_needs_exactly_one_modem_that_answers(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="there is none"):
-        run_loop(Examined(), None, None, None, confirm=lambda question: True)
-    both = Examined(free={"a": PortSettings("simulated://a"), "b": PortSettings("simulated://b")})
+        run_loop(settings(tmp_path), sure(), free={}, held=set())
+    both = {"a": PortSettings("simulated://a"), "b": PortSettings("simulated://b")}
     with pytest.raises(Invalid, match="--lane"):
-        run_loop(both, None, None, None, confirm=lambda question: True)
+        run_loop(settings(tmp_path), sure(), free=both, held=set())
+    with pytest.raises(Invalid, match="there are xl-1, xl-2: name one with --lane"):
+        run_loop(settings(tmp_path), sure(), free={}, held={"xl-2", "xl-1"})
 
 
-def test_an_sms_that_does_not_come_back_is_a_fault_and_is_not_sent_again(network: Network) -> None:
+def test_an_sms_that_does_not_come_back_is_a_fault_and_is_not_sent_again(
+    network: Network, tmp_path: Path
+) -> None:
     modem = SerialModem(PortSettings("simulated://doctor"))
     modem.open()
     try:
@@ -306,10 +372,9 @@ def test_an_sms_that_does_not_come_back_is_a_fault_and_is_not_sent_again(network
     finally:
         modem.close()
     assert submits(network) == 1
-    examined = free()
-    said = run_loop(examined, None, "12", None, confirm=lambda question: True)
+    said, failed = run_loop(settings(tmp_path), sure(number="12"), free=PORT, held=set())
     assert said["error"]["code"] == "number_invalid"
-    assert codes(examined) == ["loop_failed"]
+    assert [finding.code for finding in failed] == ["loop_failed"]
     assert submits(network) == 1
 
 
@@ -332,6 +397,69 @@ def test_the_command_prints_json_and_ends_by_severity(
     assert "FAULT" in text
     assert "mend" in text
     assert "1 fault" in text
+
+
+def test_many_modems_are_asked_at_the_same_time_and_told_in_order() -> None:
+    together = threading.Barrier(4)
+
+    def ask(number: int) -> int:
+        together.wait(10)
+        return number
+
+    assert at_once([lambda n=n: ask(n) for n in range(8)], 4) == list(range(8))  # type: ignore[misc]
+
+    def fails() -> int:
+        raise ModemError("port_lost", "gone")
+
+    with pytest.raises(ModemError, match="port_lost"):
+        at_once([lambda: 1, fails], 2)
+
+
+def test_what_is_wrong_with_many_is_told_once() -> None:
+    found = [
+        fault("no_sim", f"lane xl-{n}", "There is no SIM in the stick.", "AT+CPIN? said so", "put one in")
+        for n in range(24)
+    ]
+    other = warning("weak_signal", "lane xl-1", "The signal is weak.", "AT+CSQ said so", "move it")
+    assert [len(group) for group in alike([*found, other])] == [24, 1]
+    out = io.StringIO()
+    session = Session()
+    session.out = Console(file=out, width=80)
+    show(session, Examined(findings=[*found, other]), None)
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith(" FAULT    lane xl-0, lane xl-1, lane xl-2, lane xl-3 and 20 more  no_sim")
+    assert len(lines) < 15
+    assert all(line == line.rstrip() for line in lines)
+    assert lines[-1].startswith("24 faults and 1 warning.")
+
+
+def test_advice_is_told_last_and_is_nothing_wrong() -> None:
+    found = [
+        advice("credit_unknown", "lane xl-1", "Nobody knows.", "no credit was read", "ask"),
+        warning("weak_signal", "lane xl-1", "The signal is weak.", "AT+CSQ said so", "move it"),
+    ]
+    assert [finding.code for finding in in_order(found)] == ["weak_signal", "credit_unknown"]
+    assert (status_of(found), status_of(found[:1])) == (10, 0)
+
+
+def test_a_lane_that_is_down_is_not_told_beside_its_cause(host: HostFolder, tmp_path: Path) -> None:
+    given = settings(tmp_path, LaneSettings(name="xl-1", port="/dev/ttyUSB9"))
+    runtime = build(given, 0)
+    runtime.start()
+    try:
+        worker, still = runtime.workers[0], threading.Event()
+        assert any("plug the stick in" in worker.ready[1] or still.wait(0.05) for _ in range(200))
+        assert codes(look(host, given, "xl-1")) == ["port_missing"]
+    finally:
+        runtime.stop()
+
+
+def test_a_database_without_a_folder(host: HostFolder, plug: Callable[..., OddModem], tmp_path: Path) -> None:
+    plug()
+    given = settings(tmp_path).model_copy(update={"database": f"sqlite:///{tmp_path}/away/none.db"})
+    examined = look(host, given)
+    assert codes(examined) == ["database_unusable"]
+    assert f"mkdir -p {tmp_path}/away" in examined.findings[0].mend
 
 
 def test_long_commands_stand_apart_so_that_they_can_be_copied() -> None:

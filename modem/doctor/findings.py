@@ -6,14 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-FAULT, WARNING = "fault", "warning"
+FAULT, WARNING, ADVICE = "fault", "warning", "advice"
+SEVERITIES = (FAULT, WARNING, ADVICE)
+"""The worst first."""
 _KEPT = 5  # digits: MCC and MNC of an IMSI (ITU-T E.212), country and issuer of an ICCID, country of a number
 _LONG = re.compile(r"\d{6,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. `severity` is `fault` (it cannot work so) or `warning`; `about` names the port, stick, lane or file.
+    """One thing that is wrong. `severity` is `fault` (it cannot work so), `warning` or `advice` (it works, and could be safer); `about` names the port, stick, lane or file.
 
     what: a sentence · how: what was seen · mend: the command or the line that mends it.
     """
@@ -45,8 +47,12 @@ def warning(code: str, about: str, what: str, how: str, mend: str) -> Finding:
     return Finding(code, WARNING, about, what, how, mend)
 
 
+def advice(code: str, about: str, what: str, how: str, mend: str) -> Finding:
+    return Finding(code, ADVICE, about, what, how, mend)
+
+
 def worst(findings: Iterable[Finding]) -> str | None:
-    """The worst severity among them, None where there are none."""
+    """The worst severity among them, None where nothing is wrong; an advice is nothing wrong."""
     found = {finding.severity for finding in findings}
     return FAULT if FAULT in found else WARNING if WARNING in found else None
 

@@ -40,13 +40,13 @@ class _Port:
     stick: Stick | None
 
 
-def _rule(stick: Stick | None, purpose: str, what: str) -> str:
-    """The command that makes a udev rule for this stick's ids, in a file of its own for each purpose."""
-    ids = f"{stick.vendor}-{stick.product}" if stick else "tty"
+def _rule(stick: Stick | None, purpose: str, what: str, name: str = "") -> str:
+    """The command that makes a udev rule for this stick's ids, or for one port, in a file of its own for each purpose."""
+    ids = f"{stick.vendor}-{stick.product}" if stick else name
     match = (
         f'ATTRS{{idVendor}}=="{stick.vendor}", ATTRS{{idProduct}}=="{stick.product}"'
         if stick
-        else 'SUBSYSTEM=="tty"'
+        else f'KERNEL=="{name}"'
     )
     return (
         f"echo '{match}, {what}' | sudo tee /etc/udev/rules.d/77-bpjs-sms-{ids}-{purpose}.rules && "
@@ -55,8 +55,11 @@ def _rule(stick: Stick | None, purpose: str, what: str) -> str:
 
 
 def _keep_away(stick: Stick | None) -> str:
+    stop = "`sudo systemctl disable --now ModemManager`"
+    if stick is None:
+        return f"end it: {stop}"
     rule = _rule(stick, "alone", _IGNORE)
-    return f"tell it to leave this stick alone: `{rule}`, then `sudo systemctl restart ModemManager`; where nobody needs it: `sudo systemctl disable --now ModemManager`"
+    return f"where nobody needs it: {stop}; else tell it to leave this stick alone: `{rule}`, then `sudo systemctl restart ModemManager`"
 
 
 def control_port(stick: Stick) -> UsbPort | None:
@@ -255,29 +258,44 @@ def _rights(
 ) -> Iterator[Finding]:
     if uid == 0:
         return
-    closed: dict[str, tuple[list[str], os.stat_result, Stick | None]] = {}
+    closed: dict[tuple[int, int, str], tuple[list[str], list[str], os.stat_result, Stick | None]] = {}
     for port in _ports(root, plugged, listed):
         try:
             stat = port.file.stat()
         except OSError:
             continue
         if not _may_open(stat, uid, groups):
-            about = shown(port.stick) if port.stick else port.name
-            closed.setdefault(about, ([], stat, port.stick))[0].append(port.name)
-    for about, (names, stat, stick) in closed.items():
+            # What one command mends is one finding, whatever the number of sticks.
+            joins = stat.st_mode & 0o060 == 0o060
+            kind = (f"{port.stick.vendor}:{port.stick.product}" if port.stick else port.name) * (not joins)
+            names, about, _, _ = closed.setdefault(
+                (stat.st_gid, stat.st_mode & 0o777, kind), ([], [], stat, port.stick)
+            )
+            names.append(port.name)
+            about.append(shown(port.stick) if port.stick else port.name)
+    for names, sticks_there, stat, stick in closed.values():
         group = _group(root, stat.st_gid)
         joins = stat.st_mode & 0o060 == 0o060
         yield fault(
             "no_permission",
-            about,
-            f"This user may not open {', '.join(names)}.",
+            _few(list(dict.fromkeys(sticks_there)), 2),
+            f"This user may not open {_few(names, 6)}.",
             f"the ports belong to the group {group}, mode {stat.st_mode & 0o777:04o}; this user (uid {uid}) is not in it"
             if joins
             else f"the ports have mode {stat.st_mode & 0o777:04o}, which lets no group in",
             f"`sudo usermod -aG {group} $USER`, then log out and in again (a service: restart it)"
             if joins
-            else f"`{_rule(stick, 'group', _OPEN)}`",
+            else "let the program that plays this port give it to this user"
+            if stick is None and os.path.realpath(_file(root, names[0])).startswith("/dev/pts/")
+            else "`sudo usermod -aG dialout $USER`, then log out and in again, and let the group dialout in: "
+            f"`{_rule(stick, 'group', _OPEN, os.path.basename(os.path.realpath(_file(root, names[0]))))}`",
         )
+
+
+def _few(names: Sequence[str], most: int) -> str:
+    """The names, of many only the first ones."""
+    left = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
 
 
 def _may_open(stat: os.stat_result, uid: int, groups: Collection[int]) -> bool:
@@ -313,13 +331,14 @@ def _holders(
         yield held_finding(by_file[held.device].name, held, by_file[held.device].stick)
     running = {text_of(process / "comm").strip() for process in _processes(root)}
     left = [stick for stick in plugged if stick.known and stick.ports and not _mm_ignores(root, stick)]
-    if "ModemManager" in running - holding and left:
+    by_ids = {(stick.vendor, stick.product): stick for stick in reversed(left)}
+    for stick in by_ids.values() if "ModemManager" in running - holding else ():
         yield warning(
             "modemmanager_probes",
-            shown(left[0]),
+            shown(stick),
             "ModemManager runs, and says AT commands of its own to every new stick, also to this one.",
             "a process ModemManager, and no udev rule that keeps it away from the stick (ID_MM_DEVICE_IGNORE)",
-            _keep_away(left[0]),
+            _keep_away(stick),
         )
 
 
@@ -381,8 +400,7 @@ def _power(root: Path, plugged: Sequence[Stick]) -> Iterator[Finding]:
                 shown(stick),
                 "Linux may put the stick to sleep when nothing is said for a while: some then miss an SMS, or never wake up.",
                 f"power/control is auto, and the stick is {state} now",
-                f"keep it awake, now: `echo on | sudo tee /sys/bus/usb/devices/{stick.usb_path}/power/control`; and for good: "
-                f"`{_rule(stick, 'awake', _AWAKE)}`",
+                f"keep it awake, now and for good: `{_rule(stick, 'awake', _AWAKE)}`",
             )
         hub = device.parent / stick.usb_path.rpartition(".")[0] if "." in stick.usb_path else None
         attributes = text_of(hub / "bmAttributes").strip() if hub is not None else ""

@@ -52,7 +52,8 @@ NO_STICK = {
         "No GSM stick is plugged in.",
         "none of the USB devices in /sys/bus/usb/devices is a known stick, and the settings name no port that is there",
         "plug the stick in, wait 20 seconds, and run `bpjs-sms doctor` again; `lsusb` shows whether the host sees it at all. "
-        "A modem on a serial adapter or a network port is used only where the settings name it: port = \"/dev/ttyUSB0\"",
+        "A modem on a serial adapter or a network port is used only where the settings name it: port = \"/dev/ttyUSB0\". To try "
+        "without a stick: `bpjs-sms serve --simulated 2`",
     ),
     "wsl": (
         "This is Linux inside Windows (WSL), which sees no USB stick until Windows hands it over.",
@@ -63,8 +64,10 @@ NO_STICK = {
     "container": (
         "This is a container, and no stick was passed into it.",
         "it has the marks of a container (/.dockerenv, /run/.containerenv or /run/systemd/container), and no stick in /sys/bus/usb/devices",
-        "start it with `-v /dev:/dev -v /run/udev:/run/udev:ro --device-cgroup-rule 'c 188:* rmw' --device-cgroup-rule "
-        "'c 166:* rmw' --group-add dialout`; `--device /dev/ttyUSB2` breaks when the stick is plugged in anew",
+        "if the host itself sees one (`lsusb` there), start the container again with these options more: `-v /dev:/dev -v "
+        "/run/udev:/run/udev:ro --device-cgroup-rule 'c 188:* rmw' --device-cgroup-rule 'c 166:* rmw' --group-add dialout`; "
+        "with --device /dev/ttyUSB2 it works too, until the stick is plugged in anew. To try without a stick: "
+        "`bpjs-sms serve --simulated 2`",
     ),
     "vm": (
         "This is a virtual machine, and no stick was passed through to it.",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from modem.doctor import Finding
 
 """Exit statuses (design, section 6); 0 where nothing is wrong."""
+MOST = 4
+"""Things of one kind that are named one by one; --json names all."""
 LONG_COMMAND = 50
 """Characters from which a command stands on a line of its own, which the terminal may wrap but the text does not."""
 EXITS = f"Exit status: 0 nothing is wrong; {WARNINGS} warnings; {FAULTS} faults."
@@ -44,7 +46,7 @@ def doctor(
     ),
 ) -> None:
     """Find out what is wrong with sticks, SIMs, lanes and this host, and how to mend it. Never stops a running gateway."""
-    from app.faces.cli import examining
+    from app.faces.cli import examining, looping
 
     session: Session = ctx.obj
     settings = session.settings()
@@ -54,14 +56,18 @@ def doctor(
             session.show_json({"keys_file": str(settings.sealing.keys_file), "copied": True})
         session.say(f"Remembered: {settings.sealing.keys_file} has a copy elsewhere.")
         return
-    examined = examining.examine(settings, lane, credit_code, progress=_progress(session))
+    progress = _progress(session)
+    # With --loop the code is asked before and after the SMS: what came of it is told there.
+    examined = examining.examine(settings, lane, None if loop else credit_code, progress=progress)
     looped: dict[str, Any] | None = None
     if loop:
-        looped = examining.run_loop(examined, lane, number, credit_code, confirm=_confirm(session, yes))
+        wanted = looping.Loop(number, credit_code, _confirm(session, yes), progress)
+        looped, failed = looping.run_loop(settings, wanted, free=examined.free, held=examined.answering)
+        examined.findings = examining.in_order([*failed, *examined.findings])
     if session.json:
         session.show_json(examined.as_json() | ({"loop": looped} if loop else {}))
     else:
-        _show(session, examined, looped)
+        show(session, examined, looped)
     raise typer.Exit(status_of(examined.findings))
 
 
@@ -83,11 +89,9 @@ def _confirm(session: Session, yes: bool) -> Any:
     return confirm
 
 
-def _show(session: Session, examined: Examined, looped: dict[str, Any] | None) -> None:
-    from rich.text import Text
-
-    from app.faces.cli.output import legible, rupiah
-    from modem.doctor import FAULT
+def show(session: Session, examined: Examined, looped: dict[str, Any] | None) -> None:
+    """Print everything for people: ports, lines to write, last replies, findings, the verdict."""
+    from app.faces.cli.output import rupiah
 
     _show_ports(session, examined.ports)
     if examined.settings_lines:
@@ -107,50 +111,77 @@ def _show(session: Session, examined: Examined, looped: dict[str, Any] | None) -
             ),
             title="Last replies",
         )
-    for finding in examined.findings:
-        serious = finding.severity == FAULT
-        head = Text(
-            " FAULT   " if serious else " WARNING ",
-            style="bold white on red" if serious else "black on yellow",
-        )
-        session.out.print(
-            Text.assemble(head, f" {legible(finding.about)}  ", (finding.code, "dim")), soft_wrap=True
-        )
-        session.out.print(_wrapped("", finding.what, session.out.width))
-        session.out.print(_wrapped("seen", finding.how, session.out.width))
-        prose, commands = apart(finding.mend)
-        session.out.print(_wrapped("mend", prose, session.out.width))
-        for number, command in enumerate(commands, 1):  # unbroken, so that it can be copied
-            session.say(f"       ({number}) {command}")
-        session.say("")
+    for group in alike(examined.findings):
+        _show_finding(session, group)
     if looped is not None:
         _show_loop(session, looped, rupiah)
     if examined.unseen:
-        session.say(f"This user could not see {' and '.join(examined.unseen)}: `sudo bpjs-sms doctor` can.\n")
+        session.say(f"This user may not see {' and '.join(examined.unseen)}; this can: {_again_as_root()}\n")
     session.say(_verdict(examined.findings))
+
+
+def alike(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings that say the same of several things, together, in the order of the first of each."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.code, finding.what), []).append(finding)
+    return list(groups.values())
+
+
+def _show_finding(session: Session, group: list[Finding]) -> None:
+    from rich.text import Text
+
+    from app.faces.cli.output import legible
+    from modem.doctor import FAULT, WARNING
+
+    first = group[0]
+    label, style = {
+        FAULT: (" FAULT   ", "bold white on red"),
+        WARNING: (" WARNING ", "black on yellow"),
+    }.get(first.severity, (" ADVICE  ", "black on cyan"))
+    about = [finding.about for finding in group]
+    shown = ", ".join(about[:MOST]) + (f" and {len(about) - MOST} more" if len(about) > MOST else "")
+    session.out.print(
+        Text.assemble((label, style), f" {legible(shown)}  ", (first.code, "dim")), soft_wrap=True
+    )
+    width = session.out.width
+    session.out.print(_wrapped("", first.what, width), soft_wrap=True)
+    for label, said in (
+        ("seen", [(one.about, one.how) for one in group]),
+        ("mend", [(one.about, one.mend) for one in group]),
+    ):
+        each = list(dict.fromkeys(text for _, text in said))
+        if len(each) > 1:
+            each = [f"{name}: {text}" for name, text in said]
+        for place, text in enumerate(each[:MOST]):
+            prose, commands = apart(text) if label == "mend" else (text, [])
+            session.out.print(_wrapped("" if place else label, prose, width), soft_wrap=True)
+            for number, command in enumerate(commands, 1):  # unbroken, so that it can be copied
+                session.say(f"         ({number})  {command}")
+        if len(each) > MOST:
+            session.say(f"       and {len(each) - MOST} more like this: --json has them all")
+    session.say("")
 
 
 def _show_ports(session: Session, ports: Sequence[PortSeen]) -> None:
     """Each stick with its ports below it, narrow enough for 80 columns."""
     from itertools import groupby
 
-    from rich.table import Table
     from rich.text import Text
 
     from app.faces.cli.output import legible
 
+    others = "Other ports" if any(port.stick for port in ports) else "Ports"
+    wide = max((len(port.port) for port in ports), default=0)
+    roles = max((len(port.role or "") for port in ports), default=0)
     for stick, group in groupby(ports, key=lambda port: port.stick):
-        session.out.print(Text(legible(stick or "Other ports"), style="bold"))
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(no_wrap=True)
-        grid.add_column(no_wrap=True)
-        grid.add_column(overflow="fold")
+        session.out.print(Text(legible(stick or others), style="bold"))
         for port in group:
             strength = None if port.signal is None else f"signal {port.signal} of 31"
             lane = None if port.lane is None else f"lane {port.lane}"
             told = " · ".join(word for word in (lane, port.model, port.operator, strength) if word)
-            grid.add_row(Text(f"  {port.port}"), Text(port.role or ""), Text(legible(told)))
-        session.out.print(grid)
+            line = f"  {port.port:<{wide}}  {port.role or '':<{roles}}  {legible(told)}"
+            session.out.print(Text(line.rstrip()), soft_wrap=True)
         session.say("")
 
 
@@ -169,17 +200,28 @@ def apart(mend: str) -> tuple[str, list[str]]:
 
 def _wrapped(label: str, text: str, width: int) -> Any:
     """The text behind its label, wrapped with a hanging indent, at 100 columns at most: longer lines are hard to read."""
-    from rich.table import Table
+    import textwrap
+
     from rich.text import Text
 
     from app.faces.cli.output import legible
 
-    grid = Table.grid(padding=(0, 2))
-    grid.width = min(width, 100)
-    grid.add_column(width=5)
-    grid.add_column(ratio=1)
-    grid.add_row(Text(f" {label}", style="dim"), Text(legible(text), overflow="fold"))
-    return grid
+    lines = textwrap.wrap(
+        legible(text), max(30, min(width, 100) - 7), break_long_words=False, break_on_hyphens=False
+    )
+    return Text("\n").join(
+        Text.assemble((f" {'' if place else label:<4}  ", "dim"), line) for place, line in enumerate(lines)
+    )
+
+
+def _again_as_root() -> str:
+    """The command with which root would do the same: sudo looks for programs in folders of its own."""
+    import shlex
+    import shutil
+    import sys
+
+    called = sys.argv[0] if "/" in sys.argv[0] else shutil.which("bpjs-sms") or "bpjs-sms"
+    return shlex.join(["sudo", called, *sys.argv[1:]])
 
 
 def _show_loop(session: Session, looped: dict[str, Any], rupiah: Any) -> None:
@@ -189,7 +231,7 @@ def _show_loop(session: Session, looped: dict[str, Any], rupiah: Any) -> None:
     session.pairs(
         {
             "came back after": f"{looped['delay_seconds']} s",
-            "landed in": looped["storage"],
+            "landed in": looped["storage"] or "no storage: it was delivered directly",
             "service centre's clock": None if ahead is None else f"{ahead:+d} s against this host's",
             "price": "not known: name the credit's USSD code with --credit-code"
             if cost is None
@@ -201,17 +243,14 @@ def _show_loop(session: Session, looped: dict[str, Any], rupiah: Any) -> None:
 
 
 def _verdict(findings: list[Finding]) -> str:
-    from modem.doctor import FAULT
+    from modem.doctor import ADVICE, FAULT, WARNING
 
-    faults = sum(1 for finding in findings if finding.severity == FAULT)
-    warnings = len(findings) - faults
-    if not findings:
-        return "Nothing is wrong."
-    parts = [
-        f"{count} {word}{'s' * (count > 1)}"
-        for count, word in ((faults, "fault"), (warnings, "warning"))
-        if count
-    ]
-    return f"{' and '.join(parts)}. " + (
-        "With the faults it cannot work; mend them from the top." if faults else "It works; better mend them."
-    )
+    counts = {
+        word: sum(1 for finding in findings if finding.severity == word) for word in (FAULT, WARNING, ADVICE)
+    }
+    wrong = " and ".join(f"{counts[w]} {w}{'s' * (counts[w] > 1)}" for w in (FAULT, WARNING) if counts[w])
+    if counts[FAULT]:
+        return f"{wrong}. What has a fault cannot work; mend it from the top."
+    if wrong:
+        return f"{wrong}. It works; better mend {'it' if counts[WARNING] == 1 else 'them'}."
+    return "Nothing is wrong." + (" There is advice above." if counts[ADVICE] else "")

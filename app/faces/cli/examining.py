@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-import secrets
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from app.domain.errors import GatewayError, Invalid, SettingsError
-from app.faces.cli.gateway_findings import NOT_WORKING, imei_findings, lane_findings
+from app.faces.cli.gateway_findings import DOWN, NOT_WORKING, imei_findings, lane_findings
+from app.faces.cli.lanes_asked import ask_lane, read_credit
 from app.faces.cli.ports_asked import (
     Asked,
     Place,
@@ -32,43 +31,45 @@ from app.faces.cli.ports_asked import (
 )
 from app.runtime import load_catalogue
 from app.settings import LaneSettings, Settings
-from app.store import diagnosis, requests
+from app.store import diagnosis
 from app.store.diagnosis import Exchange, LaneSeen
-from app.store.engine import Store, Tx, database_path, open_store
-from modem import ModemError, PortSettings, SerialModem
+from app.store.engine import Store, database_path, open_store
+from modem import PortSettings
 from modem.discovery import Stick, sticks
 from modem.doctor import (
+    SEVERITIES,
     Finding,
     PortFacts,
     control_port,
-    credit_in,
     data_findings,
     fault,
     held_finding,
     host_findings,
-    loop,
-    masked,
-    valid_until,
-    warning,
 )
 
-ANSWER_WITHIN = 60.0
-"""Seconds that a held lane may take: it sends first what it is sending (+CMGS: up to 120 s, then the doctor goes on without)."""
-_LOOK = 0.2  # seconds between two looks for the answer
+T = TypeVar("T")
+
+AT_ONCE = 8
+"""Modems that are asked at the same time: each takes seconds, a pool has dozens, and a hub's wires carry so many."""
 
 Progress = Callable[[str], None]
+_Ask = Callable[[], Callable[[], None]]
+"""Asks, on a thread of its own; what it returns writes down what came of it, on ours."""
 
 
 @dataclass(slots=True)
 class Examined:
-    """Everything that was found; ports in the order in which they were looked at."""
+    """Everything that was found; ports in the order of the settings.
+
+    free: ports that answered the doctor itself, and how · answering: lanes that answered through a running gateway.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     ports: list[PortSeen] = field(default_factory=list)
     settings_lines: list[str] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     free: dict[str, PortSettings] = field(default_factory=dict)
-    held: set[str] = field(default_factory=set)
+    answering: set[str] = field(default_factory=set)
     unseen: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -106,73 +107,51 @@ def examine(
         visit.choose(only)
         if only is None:
             visit.look_at_host()
-        for name in visit.names:
-            visit.look_at_lane(name)
-        if only is None:
-            visit.look_at_strays()
+        visit.look_at_modems(strays=only is None)
         if store is not None:
             visit.look_at_tables(store, credit_code)
         examined.findings += imei_findings(visit.imeis())
         if only is None:
             examined.findings += _data(settings, store, visit.place)
-    examined.findings = sorted(dict.fromkeys(examined.findings), key=lambda finding: finding.severity)
+    examined.findings = in_order(examined.findings)
     return examined
+
+
+def in_order(findings: Sequence[Finding]) -> list[Finding]:
+    """The worst first; within that, what lies beneath before what stands on it: host, ports, lanes, files. Each once."""
+    return sorted(dict.fromkeys(findings), key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def at_once(asks: Sequence[Callable[[], T]], limit: int) -> list[T]:
+    """Call them all, so many at a time, and return what they returned, in their order; raises what the first that failed raised.
+
+    The threads are daemons: Ctrl-C does not wait for a modem.
+    """
+    free, ended = threading.Semaphore(limit), [threading.Event() for _ in asks]
+    results: list[T | BaseException | None] = [None] * len(asks)
+
+    def call(place: int) -> None:
+        with free:
+            try:
+                results[place] = asks[place]()
+            except BaseException as error:
+                results[place] = error
+        ended[place].set()
+
+    for place in range(len(asks)):
+        threading.Thread(target=call, args=(place,), daemon=True).start()
+    for event in ended:
+        event.wait()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results  # type: ignore[return-value]
 
 
 def confirm_key_copy(settings: Settings) -> None:
     """Remember that the keys in use have a copy. SettingsError and GatewayError as `open_store` raises them."""
     with closing(open_store(settings.database, settings.sealing.keys_file, serving=False)) as store:
         store.write(lambda tx: diagnosis.confirm_keys_copied(tx, store.keys.fingerprint))
-
-
-def run_loop(
-    examined: Examined,
-    lane: str | None,
-    number: str | None,
-    credit_code: str | None,
-    *,
-    confirm: Callable[[str], bool],
-    open_modem: Callable[[PortSettings], SerialModem] = SerialModem,
-) -> dict[str, Any]:
-    """One SMS from a SIM to itself, through a port that no gateway holds; what came of it, as JSON. Invalid where there is no such port."""
-    if lane is not None and lane in examined.held:
-        raise Invalid(
-            f"The running gateway holds lane {lane}, and --loop needs its port: stop the gateway first (`sudo systemctl stop "
-            "bpjs-sms`). Whether the lane receives, its last replies show."
-        )
-    if len(examined.free) != 1:
-        there = (
-            f"; there are {', '.join(examined.free)}: name one with --lane"
-            if examined.free
-            else ", and there is none"
-        )
-        raise Invalid(f"--loop needs one port that answers and that no gateway holds{there}.")
-    ((port, settings),) = examined.free.items()
-    try:
-        with closing(open_modem(settings)) as modem:
-            identity = modem.open()
-            own = number or identity.own_number
-            if own is None:
-                raise Invalid("The SIM does not know its own number: name it with --number 08….")
-            if not confirm(f"Send one SMS from {port} to its own number? It costs what an SMS costs."):
-                raise Invalid("Nothing was sent: say yes, or --yes.")
-            mark = f"bpjs-sms doctor {secrets.token_hex(4)}"
-            return loop(modem, own, mark, _now, credit_code=credit_code).as_json()
-    except ModemError as no:
-        examined.findings.insert(0, _loop_failed(port, no))
-        return {"error": {"code": no.code, "blame": no.blame, "detail": no.detail}}
-
-
-def _loop_failed(port: str, no: ModemError) -> Finding:
-    return fault(
-        "loop_failed",
-        port,
-        "The SMS to itself went out, but did not come back."
-        if no.code == "loop_not_received"
-        else "The SMS to itself did not go well.",
-        f"{no.code}: {no.detail}",
-        "see the findings of this port; check credit and number in a phone; it is never sent again by itself",
-    )
 
 
 class _Visit:
@@ -197,8 +176,9 @@ class _Visit:
     def choose(self, only: str | None) -> None:
         """The lanes to look at: of the settings, and what a running gateway holds besides (simulated ones). Invalid."""
         self._read_rows()
-        held = [name for name, row in self._rows.items() if row.held]
-        self._examined.held = set(held)
+        held = sorted(
+            (name for name, row in self._rows.items() if row.held), key=lambda name: (len(name), name)
+        )
         known = list(dict.fromkeys([*self._written, *held]))
         if only is not None and only not in known:
             raise Invalid(f"There is no lane {only!r}; there are: {', '.join(known) or 'none'}.")
@@ -236,76 +216,134 @@ class _Visit:
             needed=not ports or bool(files) or "auto" in ports,
         )
 
-    def look_at_lane(self, name: str) -> None:
-        """Ask its modem: through the gateway that holds it, or by itself."""
+    def look_at_modems(self, strays: bool) -> None:
+        """The lanes' modems, and with `strays` the sticks that no lane uses: asked several at a time, told in their order."""
+        asks = [self._lane(name) for name in self.names]
+        if strays:
+            for stick in self._plugged:
+                if stick.usb_path not in self._used and stick.known is not None and stick.ports:
+                    asks.append(self._stray(stick))
+        if len(asks) > 1:
+            self._progress(f"Asking {len(asks)} modems …")
+        for tell in at_once(asks, AT_ONCE):
+            tell()
+
+    def _lane(self, name: str) -> _Ask:
+        """How to ask a lane's modem: through the gateway that holds it, or by itself."""
         lane, row = self._written.get(name), self._rows.get(name)
         held = row is not None and row.held
         stick, port = (None, None) if lane is None else place_of(lane, row, self._plugged, self.place)
         if stick is not None:
             self._used.add(stick.usb_path)
-        facts = None
+
+        def seen(port: str | None, facts: PortFacts | None) -> None:
+            self._homes[name] = facts.home if facts else None
+            shown_port = port or (lane.port if lane else row.port if row else "")
+            self._examined.ports.append(seen_port(shown_port, stick, name, facts))
+
         if held and row is not None and row.state not in NOT_WORKING and self._store is not None:
-            self._progress(f"Asking lane {name} through the running gateway …")
-            facts = _ask_lane(self._store, name, self._examined)
-        elif lane is not None and port is not None and not port.startswith("simulated:"):
-            asked = self._ask(lane, port, stick)
-            lost = (
-                asked is not None
-                and asked.facts.refusal is not None
-                and asked.facts.refusal[0] == "port_busy"
-            )
-            if asked is not None and not (held and lost):  # else the gateway has just got it
-                port, facts = self._keep(asked, name)
-        self._homes[name] = facts.home if facts else None
-        shown_port = port or (lane.port if lane else row.port if row else "")
-        self._examined.ports.append(seen_port(shown_port, stick, name, facts))
+            return self._through_gateway(self._store, name, lambda facts: seen(port, facts))
+        if lane is None or port is None or port.startswith("simulated:"):
+            return lambda: lambda: seen(port, None)
+        here = port
 
-    def look_at_strays(self) -> None:
-        """Sticks that no lane uses: which of their ports takes commands, and which lines to write."""
-        for stick in self._plugged:
-            if stick.usb_path not in self._used and stick.known is not None and stick.ports:
-                self._stray(stick)
+        def ask() -> Callable[[], None]:
+            asked = self._ask(lane, here, stick)
 
-    def _stray(self, stick: Stick) -> None:
+            def tell() -> None:
+                if isinstance(asked, Finding):
+                    self._examined.findings.append(asked)
+                    seen(here, None)
+                elif held and asked.facts.refusal is not None and asked.facts.refusal[0] == "port_busy":
+                    seen(here, None)  # the gateway has just got it
+                else:
+                    self._keep(asked, name)
+                    seen(asked.port, asked.facts)
+
+            return tell
+
+        return ask
+
+    def _through_gateway(self, store: Store, name: str, seen: Callable[[PortFacts | None], None]) -> _Ask:
+        def ask() -> Callable[[], None]:
+            told = ask_lane(store, name)
+
+            def tell() -> None:
+                self._examined.findings += told.findings
+                if told.facts is not None:
+                    self._examined.answering.add(name)
+                seen(told.facts)
+
+            return tell
+
+        return ask
+
+    def _stray(self, stick: Stick) -> _Ask:
+        """How to find out which port of a stick that no lane uses takes commands, and which lines to write."""
         examined = self._examined
+
+        def seen(control: str | None, facts: PortFacts | None) -> None:
+            for usb in stick.ports:
+                name = plain(usb.device, self.place)
+                examined.ports.append(seen_port(name, stick, None, facts if name == control else None))
+
         right = control_port(stick)
         if right is None or not may_open(right.device):
-            examined.ports += [seen_port(plain(p.device, self.place), stick, None, None) for p in stick.ports]
-            return
-        name = plain(right.device, self.place)
-        asked = self._ask(None, name, stick)
-        port, facts = (name, None) if asked is None else self._keep(asked, name)
-        for usb in stick.ports:
-            other = plain(usb.device, self.place)
-            examined.ports.append(seen_port(other, stick, None, facts if other == port else None))
-        if facts is not None and facts.answers:
-            examined.settings_lines += settings_for(stick, port, self._written, examined.settings_lines)
+            return lambda: lambda: seen(None, None)
+        port = plain(right.device, self.place)
 
-    def _ask(self, lane: LaneSettings | None, port: str, stick: Stick | None) -> Asked | None:
-        """None, and a finding, where another program has the port."""
+        def ask() -> Callable[[], None]:
+            asked = self._ask(None, port, stick)
+
+            def tell() -> None:
+                if isinstance(asked, Finding):
+                    examined.findings.append(asked)
+                    seen(None, None)
+                    return
+                self._keep(asked, port)
+                seen(asked.port, asked.facts)
+                if asked.facts.answers:
+                    examined.settings_lines += settings_for(
+                        stick, asked.port, self._written, examined.settings_lines
+                    )
+
+            return tell
+
+        return ask
+
+    def _ask(self, lane: LaneSettings | None, port: str, stick: Stick | None) -> Asked | Finding:
+        """A finding where another program has the port."""
         other = holder(port, self.place, self._ours)
         if other is not None:
-            self._examined.findings.append(held_finding(port, other, stick))
-            return None
-        self._progress(f"Asking {port} …")
+            return held_finding(port, other, stick)
         return ask_port(lane, port, stick, self.place, self._ours)
 
-    def _keep(self, asked: Asked, name: str) -> tuple[str, PortFacts]:
+    def _keep(self, asked: Asked, name: str) -> None:
         self._examined.findings += news(asked.findings, self._examined.findings)
         if asked.facts.opened:
             self._examined.free[name] = asked.settings
-        return asked.port, asked.facts
 
     def look_at_tables(self, store: Store, credit_code: str | None) -> None:
         """What the gateway's own tables tell of lanes and SIMs; with a code, the operator is asked for the credit before."""
         if credit_code is not None:
-            _read_credit(store, self._seen(), credit_code, self._examined, self._progress)
+            self._progress("Asking the operator for the credit …")
+            held = [lane for lane in self._seen() if lane.held and lane.sim_id is not None]
+            asks = [partial(read_credit, store, lane, credit_code) for lane in held]
+            for found in at_once(asks, AT_ONCE):
+                self._examined.findings += found
             self._read_rows()
         exchanges = [one for one in store.read(diagnosis.exchanges) if one.lane in self.names]
         self._examined.exchanges = exchanges
-        self._examined.findings += lane_findings(
+        told = {finding.about for finding in self._examined.findings}
+        found = lane_findings(
             self._seen(), load_catalogue(self._settings), self._homes, exchanges, _now().date()
         )
+        ports = {port.lane: port.port for port in self._examined.ports}
+        for finding in found:
+            # That a lane is down says nothing new where its port was found to be at fault.
+            name = finding.about.removeprefix("lane ")
+            if not (finding.code in DOWN and told & {finding.about, ports.get(name)}):
+                self._examined.findings.append(finding)
 
     def imeis(self) -> list[tuple[str, str]]:
         """Where each IMEI is: of the ports that were asked, and of lanes by the tables (a gateway's answer has it masked)."""
@@ -318,40 +356,6 @@ class _Visit:
         return [(where, imei) for where, imei in (*asked.values(), *held) if imei is not None]
 
 
-def _ask_lane(store: Store, lane: str, examined: Examined) -> PortFacts | None:
-    answer, why = _request(store, lane, "diagnosis", {})
-    if answer is None:
-        examined.findings.append(
-            fault(
-                "lane_does_not_answer",
-                f"lane {lane}",
-                "The running gateway holds this lane, but the lane did not answer the doctor.",
-                why,
-                f"`bpjs-sms lanes` shows its state; `bpjs-sms lanes restart {lane}` opens its modem anew",
-            )
-        )
-        return None
-    found = [Finding.from_json(one) for one in answer.get("findings", ())]
-    examined.findings += [replace(one, about=f"lane {lane}") for one in found]
-    return PortFacts.from_json(answer["facts"])
-
-
-def _request(
-    store: Store, lane: str, kind: str, arguments: Mapping[str, Any]
-) -> tuple[Mapping[str, Any] | None, str]:
-    """Let a running gateway's lane do something: its answer, or None and why there is none."""
-    asked = store.write(lambda tx: requests.ask(tx, lane, kind, arguments, "doctor", _now()))
-    until, still = time.monotonic() + ANSWER_WITHIN, threading.Event()
-    while True:
-        over = time.monotonic() >= until
-        found = store.write(partial(requests.collect, request_id=asked, give_up=over))
-        if found.state == "done" and found.answer is not None:
-            return found.answer, ""
-        if over or found.state == "refused":
-            return None, str((found.answer or {}).get("detail", "it is still busy"))
-        still.wait(_LOOK)
-
-
 # -- tables and files ---------------------------------------------------------------------------------------------
 
 
@@ -360,6 +364,16 @@ def _store(settings: Settings, examined: Examined) -> Iterator[Store | None]:
     """The database beside whoever serves it; None where there is none yet, or where it cannot be used, which is a finding."""
     path = database_path(settings.database)
     if path is not None and not path.is_file():
+        if not path.parent.is_dir():
+            examined.findings.append(
+                fault(
+                    "database_unusable",
+                    "database",
+                    "The database has no place to lie in.",
+                    f"the settings put it at {path}, and there is no folder {path.parent}",
+                    f'`mkdir -p {path.parent}`, as the user who runs the gateway; or write another database = "sqlite:///…"',
+                )
+            )
         yield None
         return
     try:
@@ -408,36 +422,6 @@ def _free(path: Path | None) -> int | None:
         return None
     folder = next((folder for folder in (path.parent, *path.parent.parents) if folder.is_dir()), Path("/"))
     return shutil.disk_usage(folder).free
-
-
-def _read_credit(
-    store: Store, seen: Sequence[LaneSeen], code: str, examined: Examined, progress: Progress
-) -> None:
-    """Ask the operator through each held lane, and keep what it said of credit and validity."""
-    for lane in seen:
-        if not lane.held or lane.sim_id is None:
-            continue
-        progress(f"Asking the operator for the credit of lane {lane.name} …")
-        answer, why = _request(store, lane.name, "ussd", {"code": code})
-        text = str((answer or {}).get("text", ""))
-        credit, until = credit_in(text), valid_until(text)
-        if credit is None:
-            examined.findings.append(
-                warning(
-                    "credit_not_told",
-                    f"lane {lane.name}",
-                    f"The code {code} did not tell the credit.",
-                    why or f"the answer names no amount in Rp: {masked(text)}",
-                    "name the operator's own code for the credit with --credit-code; it stands on its web page",
-                )
-            )
-        if credit is not None:
-            sim, ends = lane.sim_id, until.isoformat() if until else None
-
-            def note(tx: Tx, sim: str = sim, credit: int = credit, ends: str | None = ends) -> None:
-                diagnosis.note_credit(tx, sim, credit, ends, _now())
-
-            store.write(note)
 
 
 def _now() -> datetime:

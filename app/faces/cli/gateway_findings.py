@@ -10,7 +10,7 @@ from app.domain.operators import operator_of
 from app.domain.services import Service
 from app.faces.cli.output import rupiah
 from app.store.diagnosis import Exchange, LaneSeen
-from modem.doctor import Finding, fault, masked, warning
+from modem.doctor import Finding, advice, fault, masked, warning
 
 CREDIT_FOR = 20
 """So many of the dearest questions must be paid for, else the credit is called low: a day of a quiet office."""
@@ -24,6 +24,8 @@ CLOCK_AHEAD = timedelta(minutes=30)
 """The quickest of the last texts was under way for seconds, so so much is the clocks' difference."""
 NOT_WORKING = ("locked", "failed", "offline")
 """States of a lane whose modem is not open, so that the gateway cannot ask it."""
+DOWN = tuple(f"lane_{state}" for state in NOT_WORKING)
+"""Findings that only say so."""
 
 
 def lane_findings(
@@ -89,12 +91,13 @@ def _lane(lane: LaneSeen, services: Sequence[Service], home: str | None, today: 
 def _credit(lane: LaneSeen, about: str, services: Sequence[Service]) -> Iterator[Finding]:
     enough = CREDIT_FOR * max((service.price.request for service in services), default=0)
     if lane.credit is None:
-        yield warning(
+        yield advice(
             "credit_unknown",
             about,
             "Nobody knows how much credit this SIM has; without credit it cannot ask.",
             "no credit was read yet",
-            f"`bpjs-sms doctor --lane {lane.name} --credit-code '*123#'` asks the operator and keeps the answer (Telkomsel: '*888#')",
+            "`bpjs-sms doctor --credit-code '*888#'` asks by Telkomsel's code and keeps the answer; the other operators' codes stand on "
+            "their web pages, and --lane NAME asks for one SIM",
         )
     elif lane.credit < enough:
         say = fault if lane.credit == 0 else warning
@@ -189,7 +192,7 @@ def _silent(lanes: Sequence[LaneSeen], exchanges: Sequence[Exchange]) -> Iterato
                 f"{one.service} has not answered this lane's last {one.unanswered} questions.",
                 last,
                 f"send its text by hand from a phone with a SIM of the same operator; `bpjs-sms doctor --loop --lane {one.lane}` "
-                "(gateway stopped) proves that this SIM receives",
+                "proves that this SIM receives",
             )
 
 

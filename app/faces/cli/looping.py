@@ -1,0 +1,125 @@
+"""`doctor --loop`: one SMS from a SIM to itself, through a port that nobody holds or through the lane that holds it. Never a second one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app.domain.errors import Invalid
+from app.faces.cli.lanes_asked import BUSY, request
+from app.settings import Settings
+from app.store import loops
+from app.store.engine import Store, open_store
+from modem import ModemError, PortSettings, SerialModem
+from modem.doctor import Finding, credit_in, fault, loop
+from modem.doctor.loop import RECEIVES_WITHIN
+
+_SENDS_WITHIN = 150.0  # seconds: +CMGS has 120 of them, and the lane may be in the middle of something
+
+_NEVER_CAME = (
+    "the SMS was sent, or may have been, and did not come back within {minutes} minutes: sending works and receiving does not, "
+    "or the number is not this SIM's own"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What is wanted. `number`: the SIM's own, where it does not know it · `credit_code`: asked before and after, for the price."""
+
+    number: str | None = None
+    credit_code: str | None = None
+    confirm: Callable[[str], bool] = lambda question: False
+    progress: Callable[[str], None] = lambda sentence: None
+
+
+def run_loop(
+    settings: Settings,
+    wanted: Loop,
+    *,
+    free: Mapping[str, PortSettings],
+    held: set[str],
+    open_modem: Callable[[PortSettings], SerialModem] = SerialModem,
+) -> tuple[dict[str, Any], list[Finding]]:
+    """What came of it, as JSON, and a finding where it failed. `free` and `held`: where it may go, exactly one. Invalid for none or several."""
+    there = [*free, *sorted(held)]
+    if len(there) != 1:
+        say = f"; there are {', '.join(there)}: name one with --lane" if there else ", and there is none"
+        raise Invalid(f"--loop needs one modem that answers{say}.")
+    (name,) = there
+    try:
+        if name in held:
+            with closing(open_store(settings.database, settings.sealing.keys_file, serving=False)) as store:
+                return _through_lane(store, name, wanted), []
+        return _through_port(name, free[name], wanted, open_modem), []
+    except ModemError as no:
+        return {"error": {"code": no.code, "blame": no.blame, "detail": no.detail}}, [_failed(name, no)]
+
+
+def _through_port(
+    name: str, port: PortSettings, wanted: Loop, open_modem: Callable[[PortSettings], SerialModem]
+) -> dict[str, Any]:
+    with closing(open_modem(port)) as modem:
+        identity = modem.open()
+        own = wanted.number or identity.own_number
+        if own is None:
+            raise Invalid("The SIM does not know its own number: name it with --number 08….")
+        _confirmed(wanted, name)
+        return loop(modem, own, _mark(), _now, credit_code=wanted.credit_code).as_json()
+
+
+def _through_lane(store: Store, lane: str, wanted: Loop) -> dict[str, Any]:
+    _confirmed(wanted, f"lane {lane}")
+    before = _credit(store, lane, wanted.credit_code)
+    number = {} if wanted.number is None else {"number": wanted.number}
+    answer, why = request(
+        store,
+        lane,
+        "loop",
+        {"mark": _mark(), **number},
+        within=_SENDS_WITHIN + RECEIVES_WITHIN.total_seconds(),
+        taken_within=_SENDS_WITHIN,
+    )
+    if answer is None and why == BUSY:
+        minutes = round(RECEIVES_WITHIN.total_seconds() / 60)
+        raise ModemError("loop_not_received", _NEVER_CAME.format(minutes=minutes), blame="network")
+    if answer is None:
+        raise ModemError("loop_refused", why)
+    after = _credit(store, lane, wanted.credit_code)
+    return {**answer, "cost": None if before is None or after is None else before - after}
+
+
+def _confirmed(wanted: Loop, name: str) -> None:
+    if not wanted.confirm(f"Send one SMS from {name} to its own number? It costs what an SMS costs."):
+        raise Invalid("Nothing was sent: say yes, or --yes.")
+    wanted.progress("Waiting for the SMS to come back; 3 to 20 seconds are usual …")
+
+
+def _credit(store: Store, lane: str, code: str | None) -> int | None:
+    if code is None:
+        return None
+    answer, _ = request(store, lane, "ussd", {"code": code})
+    return credit_in(str((answer or {}).get("text", "")))
+
+
+def _mark() -> str:
+    return f"{loops.MARK}{secrets.token_hex(4)}"
+
+
+def _failed(name: str, no: ModemError) -> Finding:
+    return fault(
+        "loop_failed",
+        name,
+        "The SMS to itself went out, but did not come back."
+        if no.code == "loop_not_received"
+        else "The SMS to itself did not go well.",
+        f"{no.code}: {no.detail}",
+        "see the other findings; try credit and number in a phone; it is never sent again by itself",
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
