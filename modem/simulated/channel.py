@@ -18,7 +18,7 @@ from modem.simulated.personality import SPEAKING
 if TYPE_CHECKING:
     from modem.simulated.dongle import Dongle
 
-CTRL_Z, ESC = 0x1A, 0x1B
+LF, CTRL_Z, ESC = 0x0A, 0x1A, 0x1B
 LINE_LIMIT = 2048  # a command line longer than any command needs; real sticks have 256 to 2,048
 _CONTROLS = bytes(code for code in range(32) if code not in (8, 9, 10, 13)) + b"\x7f"
 _NOISE = (0, *range(0x80, 0x100))
@@ -91,6 +91,7 @@ class Channel:
         self._last_body = ""
         self._prompt: Prompt | None = None
         self._text = bytearray()
+        self._line_feed_due = False
         self._going = ""
         self._busy = False
         self._quiet_until: datetime | None = None
@@ -164,6 +165,11 @@ class Channel:
 
     def _take_text(self, prompt: Prompt, now: datetime) -> None:
         buffer = self._incoming
+        if self._line_feed_due:
+            self._line_feed_due = False
+            if buffer[0] == LF:
+                del buffer[0]
+                return
         if self._going:
             self._leave(now)
             return
@@ -283,6 +289,7 @@ class Channel:
             knobs.prompt_errors = max(0, knobs.prompt_errors - 1)
             raise cms(knobs.submit_error)
         self._prompt = prompt
+        self._line_feed_due = True  # programs that end lines with CR LF do not mean the LF for the text
         self._going = dice.first(("unplug_prompt", "reset_prompt"))
         if knobs.no_prompt or dice.fires("prompt_lost"):
             knobs.no_prompt = max(0, knobs.no_prompt - 1)
@@ -357,7 +364,10 @@ class Channel:
             self._held.append(line)
         else:
             sink, self._sink = self._sink, None
-            self.say_raw(f"{self._ending}{line}{self._ending}")
+            if line in _NUMERIC and not self.profile.verbose:
+                self.result(line)
+            else:
+                self.say_raw(f"{self._ending}{line}{self._ending}")
             self._sink = sink
 
     def _say_held(self) -> None:

@@ -119,15 +119,18 @@ def _head(channel: Channel, slot: Slot, *, listed: bool) -> tuple[str, str]:
         )
         return f'6,{found.reference},"{address}",{_type(found.address)},{times},{found.status}', ""
     body = _body(channel, found)
+    alpha = channel.dongle.personality.unnamed
     centre = coded(channel, channel.dongle.sim.centre, address=True)
     if isinstance(found, Deliver):
-        head = f'"{coded(channel, found.sender, address=True)}",,"{stamp(found.service_centre_time)}"'
+        head = f'"{coded(channel, found.sender, address=True)}",{alpha},"{stamp(found.service_centre_time)}"'
         if shown and listed:
             head += f",{_type(found.sender)},{len(found.text)}"
         elif shown:
             head += f',{_type(found.sender)},4,{found.pid},{found.dcs},"{centre}",145,{len(found.text)}'
         return head, body
-    head = f'"{coded(channel, found.address, address=True)}",'
+    head = f'"{coded(channel, found.address, address=True)}",{alpha}'
+    if listed:
+        head += ","  # the place of <scts>, which a SUBMIT has none of
     if shown and listed:
         head += f",{_type(found.address)},{len(found.text)}"
     elif shown:
@@ -137,9 +140,9 @@ def _head(channel: Channel, slot: Slot, *, listed: bool) -> tuple[str, str]:
 
 def direct(channel: Channel, pdu: str, report: bool) -> str:
     """+CMT or +CDS with what follows it (3GPP TS 27.005 §3.4.1)."""
-    slot = Slot(pdu, 0)
+    slot, alpha = Slot(pdu, 0), channel.dongle.personality.unnamed
     if not channel.profile.text_mode:
-        head = f"+CDS: {slot.length}" if report else f"+CMT: ,{slot.length}"
+        head = f"+CDS: {slot.length}" if report else f"+CMT: {alpha},{slot.length}"
         return f"{head}\r\n{pdu}"
     head, body = _head(channel, slot, listed=False)
     return f"+CDS: {head}" if report else f"+CMT: {head}\r\n{body}"
@@ -340,7 +343,7 @@ def _cmgl(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         wanted = _STATES.index(name)
     else:
         wanted = number(arg or "0", 0, 4, cms(304))
-    lines = []
+    lines, alpha = [], channel.dongle.personality.unnamed
     for index, slot in channel.dongle.storage(channel.dongle.memories[0]).listed():
         if wanted not in (4, slot.stat):
             continue
@@ -348,7 +351,7 @@ def _cmgl(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
             head, body = _head(channel, slot, listed=True)
             lines += [f'+CMGL: {index},"{_STATES[slot.stat]}",{head}', *([body] if body else [])]
         else:
-            lines += [f"+CMGL: {index},{slot.stat},,{slot.length}", slot.pdu]
+            lines += [f"+CMGL: {index},{slot.stat},{alpha},{slot.length}", slot.pdu]
         slot.stat = 1 if slot.stat == 0 else slot.stat
     return lines
 
@@ -370,7 +373,7 @@ def _cmgr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         head, body = _head(channel, slot, listed=False)
         lines = [f'+CMGR: "{_STATES[slot.stat]}",{head}', *([body] if body else [])]
     else:
-        lines = [f"+CMGR: {slot.stat},,{slot.length}", slot.pdu]
+        lines = [f"+CMGR: {slot.stat},{channel.dongle.personality.unnamed},{slot.length}", slot.pdu]
     slot.stat = 1 if slot.stat == 0 else slot.stat
     return lines
 

@@ -31,6 +31,7 @@ class Personality:
     cnmi: str
     charsets: tuple[str, ...]
     unknown: str
+    unnamed: str
     ussd: str
     generation: int
     reset: str
@@ -92,6 +93,7 @@ def _personality(name: str, table: dict[str, Any]) -> Personality:
         cnmi=table["cnmi"],
         charsets=tuple(table["charsets"]),
         unknown=table["unknown"],
+        unnamed=table.get("unnamed", ""),
         ussd=table["ussd"],
         generation=table["generation"],
         reset=table["reset"],

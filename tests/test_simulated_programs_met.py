@@ -1,0 +1,82 @@
+"""What programs of others did at the simulated dongle that no real stick minds."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from stick_playing import START, ready, say
+
+from modem.simulated import Dongle, Network
+from modem.simulated.personality import personalities
+
+PERSON, OWN = "+6289900000001", "+628170000001"
+
+
+def fed(dongle: Dongle, data: str) -> str:
+    return dongle.feed(data.encode(), START).decode()
+
+
+def stick(kind: str) -> Dongle:
+    network = Network()
+    network.person(PERSON)
+    return ready(network=network, personality=kind)
+
+
+def texts(dongle: Dongle, kind: str = "submitted") -> list[str]:
+    return [entry.text for entry in dongle.network.ledger if entry.kind == kind]
+
+
+@pytest.mark.parametrize("kind", personalities())
+@pytest.mark.parametrize("pieces", ["at once", "byte by byte"])
+def test_the_line_feed_behind_the_command_is_no_part_of_the_text(kind: str, pieces: str) -> None:
+    """atlib and most sketches for microcontrollers end every line with CR LF."""
+    dongle = stick(kind)
+    fed(dongle, "AT+CMGF=1\r\n")
+    line = f'AT+CMGS="{PERSON}"\r\n'
+    said = fed(dongle, line) if pieces == "at once" else "".join(fed(dongle, one) for one in line)
+    assert said.endswith("\r\n> ")
+    fed(dongle, "satu\x1a")
+    assert texts(dongle) == ["satu"]
+
+
+def test_a_line_feed_that_the_text_holds_stays() -> None:
+    dongle = stick("etsi")
+    fed(dongle, f'AT+CMGF=1;+CMGS="{PERSON}"\r')
+    fed(dongle, "satu\ndua\x1a")
+    assert texts(dongle) == ["satu\ndua"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"), [("simcom", '""'), ("huawei", ""), ("zte", ""), ("quectel", ""), ("etsi", "")]
+)
+def test_a_sender_without_a_name_is_shown_as_its_maker_does(kind: str, shown: str) -> None:
+    """sim-modem splits what SIMCom's say at the empty name between quotes."""
+    dongle = stick(kind)
+    dongle.network.text(PERSON, OWN, "Halo", now=START)
+    first = dongle.personality.first_index
+    assert re.search(rf"\r\n\+CMGR: 0,{shown},\d+\r\n", say(dongle, f"AT+CMGR={first}"))
+    assert f'+CMGR: "REC READ","{PERSON}",{shown},"' in say(dongle, f"AT+CMGF=1;+CMGR={first}")
+    assert f'+CMGL: {first},"REC READ","{PERSON}",{shown},"' in say(dongle, 'AT+CMGL="ALL"')
+
+
+@pytest.mark.parametrize("headers", [False, True])
+def test_a_text_to_be_sent_is_listed_with_an_empty_time(headers: bool) -> None:
+    """3GPP TS 27.005 §3.4.2: <alpha> and <scts> keep their places."""
+    dongle = stick("etsi")
+    fed(dongle, f'AT+CMGF=1;+CSDH={int(headers)};+CMGW="{PERSON}"\r')
+    fed(dongle, "nanti\x1a")
+    line = next(one for one in say(dongle, 'AT+CMGL="ALL"').split("\r\n") if one.startswith("+CMGL"))
+    assert line == f'+CMGL: 0,"STO UNSENT","{PERSON}",,' + (",145,5" if headers else "")
+
+
+def test_a_call_rings_in_digits_after_atv0() -> None:
+    """ITU-T V.250 §6.2.6: result codes are numeric then, RING is 2."""
+    dongle = stick("etsi")
+    say(dongle, "ATV0")
+    assert dongle.call(PERSON, START)
+    assert dongle.drain() == b"2\r"
+
+
+def test_simcom_names_itself_shortly() -> None:
+    assert say(stick("simcom"), "ATI") == "\r\nSIM800 R14.18\r\n\r\nOK\r\n"
