@@ -116,20 +116,30 @@ class TraceFile:
 
 
 class _UsbHost:
-    """The host's USB sockets, as a lane asks of them. A `fixed` port is its lane's for good, also while that has it not open."""
+    """The host's USB sockets, as lanes ask of them. A `fixed` port is its lane's for good, also while that has it not open."""
 
     def __init__(self, finder: Finder, fixed: Sequence[str], root: Path) -> None:
         self._finder = finder
         self._root = root
         self._fixed = frozenset(fixed)
+        self._lock = threading.Lock()
+        self._held: dict[str, str] = {}  # by name: a link may be gone when it is let go
         for device in fixed:
             finder.in_use(device)
 
-    def in_use(self, device: str) -> None:
+    def in_use(self, device: str) -> bool:
+        real = os.path.realpath(device)
+        with self._lock:
+            if real in self._held.values():
+                return False
+            self._held[device] = real
         if device not in self._fixed:
             self._finder.in_use(device)
+        return True
 
     def released(self, device: str) -> None:
+        with self._lock:
+            self._held.pop(device, None)
         if device not in self._fixed:
             self._finder.released(device)
 
@@ -141,7 +151,16 @@ class _UsbHost:
         )  # fmt: skip
 
     def power_cycle(self, usb_path: str) -> bool:
-        return power_cycle(usb_path, self._root)
+        """Not where lanes have several ports of that device, as with a serial adapter of many: it would take the others' away too."""
+        with self._lock:
+            lanes_there = {*self._held.values(), *(os.path.realpath(device) for device in self._fixed)}
+        there = {
+            os.path.realpath(port.device)
+            for stick in sticks(self._root)
+            if stick.usb_path == usb_path
+            for port in stick.ports
+        }
+        return len(there & lanes_there) <= 1 and power_cycle(usb_path, self._root)
 
 
 def identify(url: str) -> Identity:

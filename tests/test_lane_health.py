@@ -35,8 +35,9 @@ class Socket:
     cycled: int = 0
     held: list[str] = field(default_factory=list)
 
-    def in_use(self, device: str) -> None:
+    def in_use(self, device: str) -> bool:
         self.held.append(device)
+        return True
 
     def released(self, device: str) -> None:
         self.held.remove(device)
@@ -114,6 +115,15 @@ def test_nothing_helps_and_it_is_tried_ever_less_often(plugged: Stage, socket: S
     assert plugged.lane().recoveries["power"] == socket.cycled
 
 
+def test_what_never_answered_as_a_modem_keeps_its_power(plugged: Stage, socket: Socket) -> None:
+    plugged.dongles["xl-1"].knobs.stuck = True
+    for _ in range(7):
+        step_at(plugged, minutes=10)
+    assert socket.cycled == 0
+    plugged.dongles["xl-1"].knobs.stuck = False
+    plugged.answered(plugged.ask(card(1)))
+
+
 def test_a_stick_that_is_away_is_never_reset(plugged: Stage, socket: Socket) -> None:
     plugged.run(seconds=1)
     plugged.pull()
@@ -139,8 +149,11 @@ def test_a_silence_of_one_answer_costs_no_session(tmp_path: Path) -> None:
     with staged(tmp_path, looks={"xl-1": LaneLook(patience=SHORTLY)}) as stage:
         stage.run(seconds=1)
         stage.text("Saldo JHT Anda Rp 1.000")
-        stage.dongles["xl-1"].knobs.turn({"next": {"answer_lost": 1}})
-        modem = stage.modems["xl-1"]
+        knobs, modem = stage.dongles["xl-1"].knobs, stage.modems["xl-1"]
+        knobs.turn({"refuse": {"+CMGR": ""}})
+        stage.listen("xl-1")
+        stage.workers["xl-1"].step(stage.clock.now)
+        knobs.turn({"refuse": {}})
         stage.run(seconds=8)
         assert stage.lane().recoveries == {"at": 1}
         assert stage.modems["xl-1"] is modem

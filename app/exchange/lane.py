@@ -108,8 +108,9 @@ class LaneWorker:
                 due = self.step(now)
             except Exception:
                 log.exception("a lane's step failed", lane=self.name)
-                due = now + FIRST_RETRY
                 self._drop()
+                due = self._retry_at = self._clock() + self._lost_pause
+                self._lost_pause = min(self._lost_pause * 2, LONGEST_RETRY)
             self._wait(due - self._clock(), stop)
         self._drop()
 
@@ -184,7 +185,7 @@ class LaneWorker:
                 return now + FIRST_RETRY
             self._closed(now, error.code, error.detail, rung)
         except Unavailable as error:
-            log.error("the database cannot be written", lane=self.name, detail=error.detail)
+            self._say("the database cannot be written", error.detail)
             if self._session is not None:
                 self._session.receiver.look_again()
             return now + FIRST_RETRY
@@ -245,13 +246,16 @@ class LaneWorker:
         now = self._clock()
         if self._restart_next:
             self._restart_next = False
+            over = True
             try:
                 over = self._restart(opened.modem, opened.usb_path, "it fell silent again and again")
             except ModemError:
-                over = True
+                pass
+            finally:
+                if over:
+                    opened.modem.close()
+                    self._opener.let_go(opened.url)
             if over:
-                opened.modem.close()
-                self._opener.let_go(opened.url)
                 self._retry_at = now + FIRST_RETRY
                 return False
         place = Place(self.name, opened.fence, opened.sim_id)
@@ -265,6 +269,7 @@ class LaneWorker:
             status_reports=self._setup.status_reports,
             number_type=self._setup.number_type,
             desk=self._desk,
+            verdict_within=self._opener.verdict_within(opened.identity),
         )
         receiver = Receiver(
             place, opened.modem, store=self._store, reception=self._reception, foreign=opened.foreign
@@ -302,6 +307,7 @@ class LaneWorker:
             fence = lanes.take(tx, self.name, self._process_id, now)
             if fence is not None:
                 lanes.show(tx, self.name, fence, now, state=why.state.value, reason=reason)
+                lanes.give_back(tx, self.name, fence)  # who has the port owns the lane, and here nobody has
 
         self._store.write(show)
 
@@ -319,10 +325,16 @@ class LaneWorker:
         host = self._setup.host
         if rung is None or rung is Rung.MODEM:
             return False
-        if rung is Rung.POWER and not (host and usb_path and host.power_cycle(usb_path)):
+        if rung is Rung.POWER and not (
+            host and usb_path and self._was_a_modem() and host.power_cycle(usb_path)
+        ):
             return False
         self._climbed(rung, reason)
         return True
+
+    def _was_a_modem(self) -> bool:
+        """A port that never answered as one may be anything: a wrong name in the settings, or another device altogether."""
+        return self._store.read(lambda tx: lanes.ever_opened(tx, self.name))
 
     def _restart(self, modem: Modem, usb_path: str | None, reason: str) -> bool:
         """Restart an open modem, or its USB port where a quirk forbids that. True: the session is over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from app.domain.states import LaneState
@@ -12,6 +12,7 @@ from app.store import lanes
 from app.store.engine import Store
 from modem import Identity, Modem, ModemError, PortSettings, SimLocked, Status
 from modem.pdu import NumberType
+from modem.quirks import quirks_for
 
 AWAY = frozenset(
     {
@@ -28,8 +29,8 @@ ICCID_DIGITS = 18  # without its check digit, which some sticks leave out (ITU-T
 class Host(Protocol):
     """What a lane may ask of the host about its stick. `device` is a port as `PortSettings.url` has it."""
 
-    def in_use(self, device: str) -> None:
-        """A lane holds it: nobody else speaks to it."""
+    def in_use(self, device: str) -> bool:
+        """A lane holds it: nobody else speaks to it. False where another lane does already."""
         ...
 
     def released(self, device: str) -> None: ...
@@ -109,9 +110,16 @@ class Opener:
     def open(self) -> Opened:
         """Open the port, then take the lane: who has the port owns the row. Raises NotOpened, or what the store raises."""
         url, usb_path = self._where()
+        if self._store.read(
+            lambda tx: lanes.owned_by_another(tx, self._name, self._process_id, self._clock())
+        ):
+            raise NotOpened("held_elsewhere", "another process of this gateway holds this lane")
         host = self._setup.host
-        if host is not None:
-            host.in_use(url)
+        if host is not None and not host.in_use(url):
+            raise NotOpened(
+                "port_busy",
+                f"another lane of this gateway holds {url}: bind each lane to a SIM or socket of its own",
+            )
         try:
             return self._open(url, usb_path)
         except BaseException:
@@ -122,6 +130,13 @@ class Opener:
         """Its modem was closed."""
         if self._setup.host is not None:
             self._setup.host.released(url)
+
+    def verdict_within(self, identity: Identity) -> timedelta:
+        """How long at most this modem is waited for after Ctrl-Z: what is set, or longer where its maker says so."""
+        return max(
+            self._setup.port.cmgs_timeout,
+            quirks_for(identity.maker, identity.model).cmgs_timeout or timedelta(0),
+        )
 
     def _where(self) -> tuple[str, str | None]:
         if self._setup.locate is None:

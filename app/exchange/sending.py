@@ -19,7 +19,9 @@ from modem.pdu import NumberType
 IDLE = timedelta(seconds=5)  # a question queued by another process is seen within this
 NO_LEASE = timedelta(seconds=1)  # until it is looked at again whether this process's lease has margin
 USUAL_VERDICT = timedelta(minutes=2)  # makers' manuals give +CMGS 120 s: so much is in `lanes.HUNG_STEP`
-FEWEST_A_PART = 66  # characters of UCS2 in a part, one left off because of surrogates (3GPP TS 23.040 §9.2.3.24)
+FEWEST_A_PART = (
+    66  # characters of UCS2 in a part, one left off because of surrogates (3GPP TS 23.040 §9.2.3.24)
+)
 PHONE_VALIDITY = timedelta(hours=12)  # TP-VP of an answer to a phone: a phone may be off overnight
 PHONE_PAUSE = timedelta(seconds=10)  # after a phone's answer was refused; doubles up to PHONE_WAITS
 PHONE_WAITS = timedelta(minutes=10)
@@ -96,7 +98,9 @@ class Sender:
             def write(tx: Tx) -> None:
                 for doubt, reference in cleared:
                     references = [*doubt.known, reference]
-                    self._note_sent(tx, doubt.submission_id, doubt.question_id, references, doubt.opened_at, now)
+                    self._note_sent(
+                        tx, doubt.submission_id, doubt.question_id, references, doubt.opened_at, now
+                    )
 
             self._store.write(write)
             self._cleared.clear()

@@ -165,6 +165,11 @@ def take(tx: Tx, lane: str, process_id: str, now: datetime) -> int | None:
     return int(fence)
 
 
+def give_back(tx: Tx, lane: str, fence: int) -> None:
+    """Own it no more: its port is not open here, so whoever has the stick may take it."""
+    tx.execute(update(t.lanes).where(_l.name == lane, _l.fence == fence).values(owner=None))
+
+
 def recover_orphans(tx: Tx, now: datetime) -> int:
     """Recover every lane whose owner's lease ran out or whose step hangs; how many."""
     orphans = tx.execute(select(t.lanes).where(_l.owner.is_not(None)).with_for_update(skip_locked=True)).all()
@@ -324,6 +329,11 @@ def owned_by_another(tx: Tx, lane: str, process_id: str, now: datetime) -> bool:
     return row.owner not in (None, process_id) and _lives(tx, row, now)
 
 
+def ever_opened(tx: Tx, lane: str) -> bool:
+    """Did a modem answer on this lane at any time?"""
+    return tx.execute(select(_l.sim_id).where(_l.name == lane)).scalar() is not None
+
+
 def connect(
     tx: Tx,
     lane: str,
@@ -341,13 +351,14 @@ def connect(
     port: str | None = None,
     usb_path: str | None = None,
 ) -> tuple[str, bool]:
-    """Enter the SIM that this lane found in its modem, and where that is; its id, and whether it is another than last time."""
+    """Enter the SIM that this lane found in its modem, and where that is. Its id, and whether the stick's own memory may hold
+    what came to another SIM: it has another one than last time, or is another stick."""
     lock(tx, lane, fence)
-    previous = tx.execute(select(_l.sim_id).where(_l.name == lane)).scalar()
     index = tx.index("iccid", iccid)
     m = t.sims.c
-    sim_id = tx.execute(select(m.id).where(m.iccid_index == index)).scalar()
-    values = {
+    sim_id, known_as = _known_sim(tx, iccid, imsi)
+    foreign = _was_another(tx, lane, sim_id, imei, usb_path)
+    values: dict[str, Any] = {
         "imsi_index": tx.index("imsi", imsi) if imsi else None,
         "own_number_sealed": tx.seal("sims.own_number", own_number) if own_number else None,
         "operator": operator,
@@ -367,6 +378,8 @@ def connect(
             },
         )
     else:
+        if known_as.startswith("imsi ") and not iccid.startswith("imsi "):
+            values |= {"iccid_index": index, "iccid_sealed": tx.seal("sims.iccid", iccid)}
         tx.execute(update(t.sims).where(m.id == sim_id).values(**values))
     tx.execute(
         update(t.lanes)
@@ -381,7 +394,47 @@ def connect(
             **({} if port is None else {"port": port}),
         )
     )
-    return str(sim_id), previous is not None and previous != sim_id
+    return str(sim_id), foreign
+
+
+def _known_sim(tx: Tx, iccid: str, imsi: str | None) -> tuple[str | None, str]:
+    """The SIM that sticks have told in one of these ways before, and in which; by its IMSI where this or that one tells no ICCID."""
+    m = t.sims.c
+    for reading in (*_readings(iccid), *([f"imsi {imsi}"] if imsi else [])):
+        found = tx.execute(select(m.id).where(m.iccid_index == tx.index("iccid", reading))).scalar()
+        if found is not None:
+            return str(found), reading
+    if imsi and iccid.startswith("imsi "):
+        of_imsi = select(m.id).where(m.imsi_index == tx.index("imsi", imsi)).order_by(m.id.desc()).limit(1)
+        found = tx.execute(of_imsi).scalar()
+        return (None if found is None else str(found)), ""
+    return None, ""
+
+
+def _readings(iccid: str) -> list[str]:
+    """One ICCID as sticks tell it: whole, without its check digit, or with the filler (ITU-T E.118 §4.1, ETSI TS 102 221 §13.2)."""
+    if not (iccid.isdigit() and 18 <= len(iccid) <= 20):
+        return [iccid]
+    return [iccid, f"{iccid}F", iccid + _check_digit(iccid), *([iccid[:-1]] if len(iccid) > 18 else [])]
+
+
+def _check_digit(digits: str) -> str:
+    """The one that makes the number right (ISO/IEC 7812-1 Annex B)."""
+    doubled = [int(digit) * (2 - place % 2) for place, digit in enumerate(reversed(digits))]
+    return str(-sum(value - 9 if value > 9 else value for value in doubled) % 10)
+
+
+def _was_another(tx: Tx, lane: str, sim_id: str | None, imei: str | None, usb_path: str | None) -> bool:
+    """Did this stick, as far as it can be told, have another SIM when a lane opened it last? Cheap ones share an IMEI."""
+    rows = tx.execute(select(_l.name, _l.sim_id, _l.imei, _l.usb_path).where(_l.sim_id.is_not(None))).all()
+    own = next((row for row in rows if row.name == lane), None)
+    if own is not None and own.sim_id != sim_id:
+        return True
+    if own is not None and own.imei == imei and own.usb_path == usb_path:
+        return False
+    if own is not None and own.imei != imei and own.imei is not None:
+        return True
+    return imei is not None and any(row.imei == imei and row.sim_id != sim_id for row in rows)
 
 
 def inbox_read(tx: Tx, sim_id: str, now: datetime) -> None:
