@@ -80,3 +80,32 @@ def test_a_call_rings_in_digits_after_atv0() -> None:
 
 def test_simcom_names_itself_shortly() -> None:
     assert say(stick("simcom"), "ATI") == "\r\nSIM800 R14.18\r\n\r\nOK\r\n"
+
+
+def test_it_leaves_the_network_and_finds_it_again_when_told() -> None:
+    """3GPP TS 27.007 §7.3: mode 2 deregisters, mode 0 chooses by itself."""
+    dongle = stick("etsi")
+    say(dongle, "AT+CREG=1")
+    assert say(dongle, "AT+COPS=2") == "\r\n+CREG: 0\r\n\r\nOK\r\n"
+    assert "+COPS: 2\r\n" in say(dongle, "AT+COPS?")
+    dongle.network.text(PERSON, OWN, "Halo", now=START)
+    assert texts(dongle, "received") == []
+    assert "+CREG: 1\r\n" in say(dongle, "AT+COPS=0")
+    assert texts(dongle, "received") == ["Halo"]
+
+
+@pytest.mark.parametrize(
+    "name", ["+COLP", "+CSSN", "+CR", "+FCLASS", "+ICF", "+IFC", "+CTZR", "+CTZU", "+CBST"]
+)
+def test_settings_of_calls_and_lines_are_offered_and_remembered(name: str) -> None:
+    dongle = stick("etsi")
+    assert say(dongle, f"AT{name}=?").startswith(f"\r\n{name}: (")
+    say(dongle, f"AT{name}=0")
+    assert f"{name}: 0\r\n" in say(dongle, f"AT{name}?")
+
+
+def test_whether_ussd_is_shown_is_told_as_it_was_set() -> None:
+    dongle = stick("etsi")
+    assert "+CUSD: 0\r\n" in say(dongle, "AT+CUSD?")
+    say(dongle, "AT+CUSD=1")
+    assert "+CUSD: 1\r\n" in say(dongle, "AT+CUSD?")

@@ -65,6 +65,8 @@ class Profile:
     caller_shown: bool = False
     call_type_shown: bool = False
     phonebook: str = "SM"
+    ussd_shown: int = 0
+    kept: dict[str, str] = field(default_factory=dict)
 
 
 class Channel:

@@ -84,6 +84,21 @@ def _accepted(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     return []
 
 
+def _kept(name: str, offered: str, first: str) -> Handler:
+    """A setting that changes nothing here, but is told and remembered as the standards have it."""
+
+    def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+        kept = channel.profile.kept
+        if op == "=?":
+            return [f"{name}: {offered}"]
+        if op == "?":
+            return [f"{name}: {kept.get(name, first)}"]
+        kept[name] = arg or first
+        return []
+
+    return handler
+
+
 def _with_sim(handler: Handler) -> Handler:
     def guarded(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         dongle = channel.dongle
@@ -204,13 +219,16 @@ def _cops(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         return [f"+COPS: {shown},,(0-4),(0-2)"]
     if op == "?":
         if not dongle.registered:
-            return ["+COPS: 0"]
+            return [f"+COPS: {2 if dongle.deregistered else 0}"]
         shown = code if profile.operator_format == 2 else messages.coded(channel, name, address=True)
         return [f'+COPS: 0,{profile.operator_format},"{shown}",{dongle.personality.access or 2}']
     values = arguments(arg)
     mode = number(values[0], 0, 4, cme(50))
     if mode == 3:
         profile.operator_format = number(values[1] if len(values) > 1 else "", 0, 2, cme(50))
+    elif dongle.deregistered != (mode == 2):
+        dongle.deregistered = mode == 2
+        dongle.announce_registration(now)
     return []
 
 
@@ -416,7 +434,7 @@ COMMANDS: dict[str, Handler] = {
     "M": _accepted,
     **{f"S{index}": _register(index) for index in range(13)},
     "+CBC": _fixed(lambda dongle: ["+CBC: 0,100"]),
-    "+CBST": _accepted,
+    "+CBST": _kept("+CBST", "(0,7),(0),(1)", "7,0,1"),
     "+CCLK": _cclk,
     "+CCWA": _accepted,
     "+CCFC": _accepted,
@@ -438,7 +456,7 @@ COMMANDS: dict[str, Handler] = {
     "+CMEE": _cmee,
     "+CMER": _cmer,
     "+CNUM": _with_sim(_cnum),
-    "+COLP": _accepted,
+    "+COLP": _kept("+COLP", "(0,1)", "0,0"),
     "+COPS": _with_sim(_cops),
     "+CPAS": _cpas,
     "+CPBR": _with_sim(_cpbr),
@@ -453,19 +471,19 @@ COMMANDS: dict[str, Handler] = {
     "+CRSM": _with_sim(_crsm),
     "+CSCS": _cscs,
     "+CSQ": _csq,
-    "+CR": _accepted,
-    "+CSSN": _accepted,
-    "+CTZR": _accepted,
-    "+CTZU": _accepted,
+    "+CR": _kept("+CR", "(0,1)", "0"),
+    "+CSSN": _kept("+CSSN", "(0,1),(0,1)", "0,0"),
+    "+CTZR": _kept("+CTZR", "(0,1)", "0"),
+    "+CTZU": _kept("+CTZU", "(0,1)", "0"),
     "+CUSD": _with_sim(dialogue.cusd),
-    "+FCLASS": _accepted,
+    "+FCLASS": _kept("+FCLASS", "(0)", "0"),
     "+GCAP": _fixed(lambda dongle: ["+GCAP: +CGSM,+DS,+ES"]),
     "+GMI": _fixed(lambda dongle: [dongle.maker]),
     "+GMM": _fixed(lambda dongle: [dongle.model]),
     "+GMR": _fixed(lambda dongle: [dongle.revision]),
     "+GSN": _fixed(_imei),
-    "+ICF": _accepted,
-    "+IFC": _accepted,
+    "+ICF": _kept("+ICF", "(3),(0)", "3,0"),
+    "+IFC": _kept("+IFC", "(0-2),(0-2)", "0,0"),
     "+IPR": _ipr,
     "+WS46": _ws46,
     "^CURC": _curc,

@@ -28,13 +28,14 @@ def cusd(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return ["+CUSD: (0-2)"]
     if op == "?":
-        return ["+CUSD: 1"]
+        return [f"+CUSD: {channel.profile.ussd_shown}"]
     values = arguments(arg)
     kind = number(values[0] or "0", 0, 2, cme(50))
     if kind == 2:
         dongle.menu = None
         dongle.dialogue += 1
         return []
+    channel.profile.ussd_shown = kind
     if len(values) > 1 and values[1]:
         if not dongle.registered:
             raise cme(30)

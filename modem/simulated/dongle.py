@@ -101,6 +101,7 @@ class Dongle:
             self.hide(channel)
         self._power += 1
         self.function = 1
+        self.deregistered = False
         self.indications = [0, 0, 0, 0, 0]
         self.service = 0
         self.settings = {self._bare(key): value for key, value in self.personality.settings.items()}
@@ -294,7 +295,7 @@ class Dongle:
     @property
     def registration(self) -> int:
         """The `stat` of +CREG (3GPP TS 27.007 §7.2)."""
-        if self.function != 1 or not self.unlocked or not self.sim_ready:
+        if self.function != 1 or self.deregistered or not self.unlocked or not self.sim_ready:
             return 0
         return 2 if self._lost else self.knobs.registration
 
