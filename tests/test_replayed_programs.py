@@ -1,6 +1,7 @@
-"""What ModemManager and Kannel send, replayed: neither can be run here, for one takes no pty and the other wants a network of its own.
+"""What ModemManager and Kannel send, replayed: both have been run on a simulated dongle, but want more than a port to run.
 
-ModemManager 1.20: src/mm-port-probe.c (probing), src/mm-broadband-modem.c (opening). Kannel 1.4.5: gw/smsc/smsc_at.c (at2).
+ModemManager 1.20 takes a bus, and sockets in place of ports; Kannel two daemons and their own network ports. Their sources:
+ModemManager src/mm-port-probe.c (probing), src/mm-broadband-modem.c (opening). Kannel 1.4.5 gw/smsc/smsc_at.c (at2).
 """
 
 from __future__ import annotations

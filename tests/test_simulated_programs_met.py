@@ -109,3 +109,12 @@ def test_whether_ussd_is_shown_is_told_as_it_was_set() -> None:
     assert "+CUSD: 0\r\n" in say(dongle, "AT+CUSD?")
     say(dongle, "AT+CUSD=1")
     assert "+CUSD: 1\r\n" in say(dongle, "AT+CUSD?")
+
+
+def test_own_number_and_phonebook_have_numbers_in_digits_with_any_character_set() -> None:
+    """3GPP TS 27.007 §7.1, §8.12; ModemManager shows the number as it comes."""
+    dongle = stick("etsi")
+    say(dongle, 'AT+CSCS="UCS2"')
+    assert f'"{OWN}",145' in say(dongle, "AT+CNUM")
+    dongle.sim.phonebook[1] = (PERSON, "Ani")
+    assert f'+CPBR: 1,"{PERSON}",145,"0041006E0069"' in say(dongle, "AT+CPBR=1")

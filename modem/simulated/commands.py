@@ -276,7 +276,7 @@ def _cscs(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
 
 
 def _cnum(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    number_ = messages.coded(channel, channel.dongle.sim.own_number, address=True)
+    number_ = channel.dongle.sim.own_number  # 3GPP TS 27.007 §7.1: +CSCS is for names, not for numbers
     return [] if op == "=?" or not number_ else [f'+CNUM: "","{number_}",145']
 
 
@@ -404,7 +404,7 @@ def _cpbr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     last = number(values[1], 1, _PHONEBOOK_SIZE, cme(21)) if len(values) > 1 else first
     book = {1: (sim.own_number, "")} if own else sim.phonebook
     return [
-        f'+CPBR: {place},"{messages.coded(channel, digits, address=True)}",{145 if digits[:1] == "+" else 129},"{messages.coded(channel, name)}"'
+        f'+CPBR: {place},"{digits}",{145 if digits[:1] == "+" else 129},"{messages.coded(channel, name)}"'
         for place, (digits, name) in sorted(book.items())
         if first <= place <= last
     ]
