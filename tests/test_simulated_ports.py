@@ -334,6 +334,7 @@ def test_the_control_socket_plays_the_world(folder: Path) -> None:
 
 def test_a_stick_on_ptys_has_all_its_ports(folder: Path) -> None:
     with served(folder, new_dongle()):
+        control(folder, {"do": "stats"})  # answered once every port has its name
         assert {path.name for path in folder.iterdir()} >= {"xl-1", "xl-1.app", "xl-1.diag"}
         with serial.Serial(str(folder / "xl-1.app"), timeout=5) as port:
             port.write(b"AT\r")
