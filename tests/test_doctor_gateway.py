@@ -8,12 +8,13 @@ from importlib.resources import files
 
 import pytest
 from conftest import HandClock
-from store_playing import answer, open_lane, sent_question, time_out
+from store_playing import answer, open_lane, receive, sent_question, time_out
 
 from app.domain.operators import operator_of, operators
 from app.domain.services import Catalogue
 from app.faces.cli.gateway_findings import SILENT, imei_findings, lane_findings
 from app.store import diagnosis
+from app.store import tables as t
 from app.store.diagnosis import Exchange, LaneSeen
 from app.store.engine import Store
 from modem.doctor import Finding, credit_in, valid_until
@@ -140,6 +141,26 @@ def test_last_replies_and_the_silence_since(store: Store, clock: HandClock) -> N
         time_out(store, sent_question(store, lane, clock(), number), clock())
     (one,) = store.read(diagnosis.exchanges)
     assert (one.lane, one.last_reply, one.unanswered) == ("xl-1", replied, 2)
+
+
+def test_one_text_that_waited_for_its_lane_says_nothing_of_the_clock(store: Store, clock: HandClock) -> None:
+    lane = open_lane(store, clock())
+
+    def delay() -> timedelta | None:
+        (seen,) = store.read(lambda tx: diagnosis.lanes_seen(tx, clock()))
+        return seen.delay
+
+    def text(number: int, late: timedelta) -> None:
+        message = receive(store, lane, clock(), f"text {number}")
+        changed = t.messages.update().where(t.messages.c.id == message)
+        store.write(lambda tx: tx.execute(changed.values(service_centre_time=clock() - late)))
+
+    for number in range(3):
+        assert delay() is None
+        text(number, timedelta(hours=2 + number))
+    assert delay() == timedelta(hours=2)
+    text(3, timedelta(minutes=-10))
+    assert delay() == timedelta(minutes=-10)
 
 
 def test_credit_is_kept(store: Store, clock: HandClock) -> None:

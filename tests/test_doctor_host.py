@@ -222,6 +222,36 @@ def test_no_permission_names_the_group_and_the_command(host: HostFolder) -> None
     assert host_findings(host.root, uid=0) == []
 
 
+def test_what_one_command_opens_is_told_once(host: HostFolder) -> None:
+    for number in range(1, 5):
+        host.stick(f"1-{number}", *HUAWEI, ports=PORTS)
+    gid = (host.root / "dev/ttyUSB0").stat().st_gid
+    for file in (host.root / "dev").iterdir():
+        os.chmod(file, 0o660)
+    (found,) = host_findings(host.root, uid=4711, groups=[gid + 9])
+    assert "and 2 more" in found.about
+    assert "and 6 more" in found.what
+
+
+def test_a_rule_that_opens_a_port_is_about_that_port_alone(host: HostFolder) -> None:
+    bridge(host)
+    os.chmod(host.root / "dev/ttyUSB0", 0o600)
+    (found,) = host_findings(host.root, listed=["/dev/ttyUSB0"], uid=4711)
+    assert found.code == "no_permission"
+    assert 'KERNEL=="ttyUSB0"' in found.mend
+
+
+def test_modemmanager_is_told_of_every_kind_of_stick(host: HostFolder) -> None:
+    modemmanager_runs(host)
+    host.stick("1-2", *HUAWEI, ports=PORTS)
+    other = next(s for s in known_sticks().sticks.values() if s.mode == "modem" and s.vendor != HUAWEI[0])
+    host.stick("1-3", other.vendor, other.product, ports=PORTS)
+    found = host_findings(host.root)
+    assert codes(found) == ["modemmanager_probes"] * 2
+    for finding, vendor in zip(found, (other.vendor, HUAWEI[0]), strict=True):
+        assert vendor in finding.mend
+
+
 BOOT = "[    1.1] usb 1-1: new high-speed USB device number 2 using xhci_hcd\n"
 GONE = "[  100.5] usb 1-1: USB disconnect, device number 2\n"
 

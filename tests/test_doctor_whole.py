@@ -9,6 +9,7 @@ import threading
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from app.domain.errors import Invalid
 from app.faces.cli.commands import run
 from app.faces.cli.doctor import alike, apart, show, status_of
 from app.faces.cli.examining import Examined, at_once, confirm_key_copy, examine, in_order
-from app.faces.cli.lanes_asked import request
+from app.faces.cli.lanes_asked import ask_lane, request
 from app.faces.cli.looping import Loop, run_loop
 from app.faces.cli.output import Session
 from app.faces.cli.ports_asked import Place
@@ -240,6 +241,33 @@ def test_a_held_lane_sends_nothing_without_a_yes_or_to_what_is_no_number(
     assert looped["error"]["code"] == "loop_refused"
     assert [finding.code for finding in failed] == ["loop_failed"]
     assert submits(runtime._world.network) == before
+
+
+def test_an_sms_of_a_held_lane_that_does_not_come_back(running: tuple[Runtime, Settings]) -> None:
+    runtime, given = running
+    assert runtime._world is not None
+    network = runtime._world.network
+    before = submits(network)
+    network.interfere(lambda delivery: [])
+    brief = timedelta(seconds=1)
+    try:
+        wanted = replace(sure(), patience=brief, sending=brief)
+        looped, failed = run_loop(given, wanted, free={}, held={"xl-2"})
+    finally:
+        network.interfere(None)
+    assert looped["error"]["code"] == "loop_not_received"
+    assert [(finding.code, finding.about) for finding in failed] == [("loop_failed", "xl-2")]
+    assert submits(network) == before + 1
+
+
+def test_a_lane_that_does_not_answer(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    with closing(open_store(given.database, given.sealing.keys_file, serving=False)) as store:
+        spec = lanes.LaneSpec("xl-1", "socket://127.0.0.1:9", timedelta(0), 0, 0)
+        store.write(lambda tx: lanes.register(tx, [spec], utc_now()))
+        told = ask_lane(store, "xl-1", 0.1)
+    assert [finding.code for finding in told.findings] == ["lane_does_not_answer"]
+    assert told.facts is None
 
 
 def test_a_request_that_is_interrupted_before_it_is_taken_is_withdrawn(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from app.store import tables as t
 from app.store.engine import Tx
 from app.store.lanes import database_now
 
+FEWEST = 3
+"""Of fewer texts even the quickest may have waited for a lane that was away."""
 CLOCK_SAMPLES = 20
 """Texts whose two times are compared: the quickest of them was hardly under way, so its delay is the clocks' difference."""
 _COPIED = "keys_copied"
@@ -78,7 +80,9 @@ def _delay(tx: Tx, sim_id: str | None) -> timedelta | None:
         .order_by(_g.id.desc())
         .limit(CLOCK_SAMPLES)
     )
-    return min((row.received_at - row.service_centre_time for row in rows), default=None)
+    delays = [row.received_at - row.service_centre_time for row in rows]
+    quickest = min(delays, default=None)
+    return None if len(delays) < FEWEST and quickest is not None and quickest > timedelta(0) else quickest
 
 
 def exchanges(tx: Tx) -> list[Exchange]:

@@ -66,9 +66,9 @@ def request(
         raise
 
 
-def ask_lane(store: Store, lane: str) -> Told:
+def ask_lane(store: Store, lane: str, within: float = ANSWER_WITHIN) -> Told:
     """Let the lane ask its modem everything."""
-    answer, why = request(store, lane, "diagnosis", {})
+    answer, why = request(store, lane, "diagnosis", {}, within=within)
     if answer is None:
         silent = fault(
             "lane_does_not_answer",

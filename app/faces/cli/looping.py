@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.domain.errors import Invalid
@@ -18,22 +18,26 @@ from modem import ModemError, PortSettings, SerialModem
 from modem.doctor import Finding, credit_in, fault, loop
 from modem.doctor.loop import RECEIVES_WITHIN
 
-_SENDS_WITHIN = 150.0  # seconds: +CMGS has 120 of them, and the lane may be in the middle of something
+SENDS_WITHIN = timedelta(seconds=150)
+"""How long a held lane may take until it sent: +CMGS has 120 s, and the lane may be in the middle of something."""
 
 _NEVER_CAME = (
-    "the SMS was sent, or may have been, and did not come back within {minutes} minutes: sending works and receiving does not, "
+    "the SMS was sent, or may have been, and did not come back in time: sending works and receiving does not, "
     "or the number is not this SIM's own"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What is wanted. `number`: the SIM's own, where it does not know it · `credit_code`: asked before and after, for the price."""
+    """What is wanted. `number`: the SIM's own, where it does not know it · `credit_code`: asked before and after, for the price ·
+    patience, sending: how long the SMS may be under way, and a held lane be busy before."""
 
     number: str | None = None
     credit_code: str | None = None
     confirm: Callable[[str], bool] = lambda question: False
     progress: Callable[[str], None] = lambda sentence: None
+    patience: timedelta = RECEIVES_WITHIN
+    sending: timedelta = SENDS_WITHIN
 
 
 def run_loop(
@@ -68,7 +72,9 @@ def _through_port(
         if own is None:
             raise Invalid("The SIM does not know its own number: name it with --number 08….")
         _confirmed(wanted, name)
-        return loop(modem, own, _mark(), _now, credit_code=wanted.credit_code).as_json()
+        return loop(
+            modem, own, _mark(), _now, credit_code=wanted.credit_code, patience=wanted.patience
+        ).as_json()
 
 
 def _through_lane(store: Store, lane: str, wanted: Loop) -> dict[str, Any]:
@@ -80,12 +86,11 @@ def _through_lane(store: Store, lane: str, wanted: Loop) -> dict[str, Any]:
         lane,
         "loop",
         {"mark": _mark(), **number},
-        within=_SENDS_WITHIN + RECEIVES_WITHIN.total_seconds(),
-        taken_within=_SENDS_WITHIN,
+        within=(wanted.sending + wanted.patience).total_seconds(),
+        taken_within=wanted.sending.total_seconds(),
     )
     if answer is None and why == BUSY:
-        minutes = round(RECEIVES_WITHIN.total_seconds() / 60)
-        raise ModemError("loop_not_received", _NEVER_CAME.format(minutes=minutes), blame="network")
+        raise ModemError("loop_not_received", _NEVER_CAME, blame="network")
     if answer is None:
         raise ModemError("loop_refused", why)
     after = _credit(store, lane, wanted.credit_code)
