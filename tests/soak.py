@@ -356,6 +356,19 @@ def slot_moved(soak: Soak) -> Fault:
     return int(all(there))
 
 
+def started_anew(soak: Soak) -> Fault:
+    """At some moment, but not within a command: no stick answers, after it started, what it was asked before."""
+    restarts = soak.steps["restart"]
+
+    def restart(at: datetime) -> None:
+        soak.steps["restart"] += 1
+        soak.dongle.start_anew(at)
+
+    soak.stage.network.plan(soak.now + timedelta(seconds=soak.dice.randrange(50)), restart)
+    yield
+    return soak.steps["restart"] - restarts
+
+
 def unreadable(soak: Soak) -> Fault:
     there = soak.put("SM", f"0003{soak.dice.getrandbits(96):024X}", 0)  # TP-MTI 3 is reserved
     yield
@@ -381,8 +394,8 @@ AT_CTRL_Z: dict[str, Callable[[Soak], Fault]] = {
 MEANINGLESS = ("submit_error_bare", "submit_error_cme")
 """ERROR, and +CME ERROR: 100 (unknown), after Ctrl-Z: an answer that does not say whether it went out."""
 
-NOT_BY_CHANCE = {"slot_moved": 0, "storage_filled": 0, "junk_stored": 0}
-"""Played by the soak itself: it must know what was laid where."""
+NOT_BY_CHANCE = {"slot_moved": 0, "storage_filled": 0, "junk_stored": 0, "reset_idle": 0}
+"""Played by the soak itself: it must know what was laid where, and when."""
 
 OTHERS: dict[str, Callable[[Soak], Fault]] = {
     "pulled out after it went": trapped("ctrl-z", lambda soak: soak.soon(soak.pull), late_cmgs=0.2),
@@ -400,7 +413,7 @@ OTHERS: dict[str, Callable[[Soak], Fault]] = {
     "every answer in pieces": for_a_minute(split=1.0),
     "noise before every answer": for_a_minute(noise=1.0),
     "chatter in every answer": for_a_minute(storm=1.0),
-    "slow to start": for_a_minute("cmgs", boot=0.2, sim_after=0.2, next={"reset_idle": 1}),
+    "slow to start": for_a_minute("cmgs", boot=0.2, sim_after=0.2, next={"unplug_idle": 1}),
     "network searched": for_a_minute(registration=2),
     "network denied": for_a_minute(registration=3),
     "roaming, weak": for_a_minute(registration=5, signal=2),
@@ -412,6 +425,7 @@ OTHERS: dict[str, Callable[[Soak], Fault]] = {
     "sim_changed": another_sim,
     "slot_moved": slot_moved,
     "junk_stored": unreadable,
+    "reset_idle": started_anew,
     "a burst": burst,
     "parts out of order": parts_out_of_order,
     "the same twice": the_same_twice,
