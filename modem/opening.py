@@ -124,17 +124,19 @@ def _offer_pin(session: Session, settings: PortSettings, quirks: Quirks) -> None
         raise SimLocked(
             "sim_pin_required", "the SIM wants its PIN (4 to 8 digits): set pin_file for this lane"
         )
-    if not settings.may_offer_pin:
-        raise SimLocked(
-            "sim_pin_refused",
-            "the SIM refused this PIN before: correct pin_file; it is not offered twice, three wrong tries lock the SIM",
-        )
+    if settings.may_offer_pin is False:
+        raise _refused_before()
     tries = _tries_left(session, quirks)
     if tries is not None and tries < _LAST_TRIES:
         raise SimLocked(
             "sim_pin_too_few_tries",
             f"the SIM allows its PIN {tries} time more: the gateway leaves that to you; enter the PIN in a phone, or switch it off there",
         )
+    if callable(settings.may_offer_pin):
+        iccid, _ = _iccid(session)
+        session.sim_failed = False  # a locked SIM may refuse to tell
+        if not settings.may_offer_pin(iccid):
+            raise _refused_before()
     try:
         try:
             session.command(f'AT+CPIN="{pin}"', _PIN_TIMES * session.answer_seconds)
@@ -158,6 +160,13 @@ def _offer_pin(session: Session, settings: PortSettings, quirks: Quirks) -> None
         "sim_locked",
         f"after its PIN the SIM asks for {state}: use a phone to unlock it",
         pin_was_offered=True,
+    )
+
+
+def _refused_before() -> SimLocked:
+    return SimLocked(
+        "sim_pin_refused",
+        "the SIM refused this PIN before: correct pin_file; it is not offered twice, three wrong tries lock the SIM",
     )
 
 
@@ -264,13 +273,16 @@ def identify(
 
 
 def _sim(session: Session) -> Sim:
-    iccid = iccid_by = None
-    for query in _ICCID_QUERIES:
-        iccid = at.iccid(session.attempt(query))
-        if iccid:
-            iccid_by = query
-            break
+    iccid, iccid_by = _iccid(session)
     return Sim(iccid, at.imsi(session.attempt("AT+CIMI")), iccid_by)
+
+
+def _iccid(session: Session) -> tuple[str | None, str | None]:
+    """The ICCID, and the query that told it."""
+    for query in _ICCID_QUERIES:
+        if iccid := at.iccid(session.attempt(query)):
+            return iccid, query
+    return None, None
 
 
 def check_sim(session: Session, sim: Sim) -> None:

@@ -73,6 +73,7 @@ class Ussd:
 class PortSettings:
     """What is needed to open a port. `url` is any pyserial URL; durations are timedeltas.
 
+    may_offer_pin: or what is asked once, right before a PIN is offered, with the ICCID if the locked SIM tells it ·
     network_mode: `auto 2g 3g 4g`, set as the quirks say; None leaves it · sms_over: `ps cs ps_first cs_first` of +CGSMS
     (3GPP TS 27.007 §10.1.21); None leaves it · bar_calls: bar incoming calls where the network lets · trace: told every
     line of the exchange with its direction, `>` or `<`, identifiers replaced.
@@ -81,7 +82,7 @@ class PortSettings:
     url: str
     baud: int = 115200
     pin: str | None = None
-    may_offer_pin: bool = True
+    may_offer_pin: bool | Callable[[str | None], bool] = True
     flow_control: bool = False
     network_mode: str | None = None
     sms_over: str | None = None

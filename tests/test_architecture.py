@@ -56,6 +56,7 @@ RANKS: dict[str, list[set[str]]] = {
             "phones",
             "requests",
             "diagnosis",
+            "sims",
         },
         {"submissions"},
         {"inbox", "lanes", "batches"},

@@ -124,6 +124,24 @@ def test_a_wrong_pin_is_offered_once_even_over_restarts(tmp_path: Path) -> None:
         assert stage.run(until=lambda: stage.workers["xl-1"].ready[0], seconds=2)
 
 
+def test_a_sim_is_offered_a_wrong_pin_once_in_whichever_lanes_it_is_tried(tmp_path: Path) -> None:
+    looks = {name: LaneLook(pin="9999") for name in ("xl-1", "xl-2")}
+    sims = {"xl-1": make_sim(1, pin="4711"), "xl-2": make_sim(2, pin="9999")}
+    with staged(tmp_path, looks=looks, sims=sims) as stage:
+        stage.run(seconds=5)
+        assert [stage.lane(name).state for name in looks] == ["locked", "registered"]
+        assert sims["xl-1"].pin_left == 2
+        for name in looks:
+            stage.pull(name)
+        one, two = stage.dongles["xl-1"], stage.dongles["xl-2"]
+        one.sim, two.sim = two.sim, one.sim
+        for dongle in (one, two):
+            dongle.plug(stage.clock.now)
+        stage.run(minutes=1)
+        assert [stage.lane(name).state for name in looks] == ["registered", "locked"]
+        assert sims["xl-1"].pin_left == 2
+
+
 def test_a_sim_without_its_pin_says_what_to_set(tmp_path: Path) -> None:
     with staged(tmp_path, sims={"xl-1": make_sim(pin="4711")}) as stage:
         stage.run(minutes=1)

@@ -28,7 +28,7 @@ from store_playing import (
 )
 
 from app.domain.errors import Invalid, NotFound
-from app.store import inbox, lanes, phones, submissions
+from app.store import inbox, lanes, phones, sims, submissions
 from app.store import tables as t
 from app.store.engine import Store, Tx
 from app.store.events import read_feed
@@ -199,11 +199,11 @@ def test_setting_a_lane(store: Store, clock: HandClock) -> None:
 
 def test_a_pin_is_not_offered_twice_until_it_was_right(store: Store, clock: HandClock) -> None:
     lane = open_lane(store, clock())
-    offered = [store.write(lambda tx: lanes.offered_pin(tx, lane.name, "0000")) for _ in range(2)]
+    offered = [store.write(lambda tx: sims.offered_pin(tx, lane.name, "0000", None)) for _ in range(2)]
     assert offered == [True, False]
-    assert store.write(lambda tx: lanes.offered_pin(tx, lane.name, "1111"))
-    store.write(lambda tx: lanes.pin_was_right(tx, lane.name))
-    assert store.write(lambda tx: lanes.offered_pin(tx, lane.name, "1111"))
+    assert store.write(lambda tx: sims.offered_pin(tx, lane.name, "1111", None))
+    store.write(lambda tx: sims.pin_was_right(tx, lane.name))
+    assert store.write(lambda tx: sims.offered_pin(tx, lane.name, "1111", None))
 
 
 def test_concat_references_count_in_the_database(store: Store, clock: HandClock) -> None:
@@ -458,3 +458,16 @@ def test_a_sim_that_cannot_be_read_is_absent_since_its_deadline(store: Store, cl
     read_inbox(store, lane, clock())
     assert absent(clock()) == []
     assert store.read(lambda tx: inbox.undecided(tx, lane.sim_id)) == []
+
+
+def test_a_pin_is_offered_once_to_each_sim_whichever_lane_has_it(store: Store, clock: HandClock) -> None:
+    one, two = open_lane(store, clock()), open_lane(store, clock(), "xl-2")
+
+    def offered(lane: Lane, iccid: str, pin: str = "0000") -> bool:
+        return store.write(lambda tx: sims.offered_pin(tx, lane.name, pin, iccid))
+
+    first, other = "8999000000000000005", "8999000000000000999"
+    assert [offered(one, first), offered(one, first), offered(two, first[:-1])] == [True, False, False]
+    assert [offered(one, other), offered(two, other)] == [True, False]
+    store.write(lambda tx: sims.pin_was_right(tx, one.name))
+    assert [offered(one, first), offered(two, other), offered(two, first, "1111")] == [False, True, True]

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from app.domain.states import LaneState
-from app.store import lanes
+from app.store import lanes, sims
 from app.store.engine import Store
 from modem import Identity, Modem, ModemError, PortSettings, SimLocked, Status
 from modem.pdu import NumberType
@@ -147,13 +147,22 @@ class Opener:
             raise NotOpened(error.code, error.detail) from error
 
     def _open(self, url: str, usb_path: str | None) -> Opened:
-        pin = self._setup.port.pin
-        marked = pin is not None and self._store.write(lambda tx: lanes.offered_pin(tx, self._name, pin))
-        modem = self._open_modem(replace(self._setup.port, url=url, may_offer_pin=marked))
+        pin, offered = self._setup.port.pin, False
+
+        def may_offer(iccid: str | None) -> bool:
+            nonlocal offered
+            offered = pin is not None and self._store.write(
+                lambda tx: sims.offered_pin(tx, self._name, pin, iccid)
+            )
+            return offered
+
+        modem = self._open_modem(replace(self._setup.port, url=url, may_offer_pin=may_offer))
         try:
             identity = modem.open()
             if pin is not None:
-                self._store.write(lambda tx: lanes.pin_was_right(tx, self._name))
+                done = sims.pin_was_right if offered else sims.pin_not_needed
+                self._store.write(lambda tx: done(tx, self._name))
+                offered = False
             self._check_sim(identity)
             status = modem.status()
             usb_path = self._socket(url, usb_path)
@@ -161,9 +170,9 @@ class Opener:
         except ModemError as error:
             modem.close()
             locked = isinstance(error, SimLocked)
-            if marked and not (isinstance(error, SimLocked) and error.pin_was_offered):
-                # It was not offered, or it was taken and something else failed.
-                self._store.write(lambda tx: lanes.pin_was_right(tx, self._name))
+            if offered and not (isinstance(error, SimLocked) and error.pin_was_offered):
+                # It was taken, and something else failed.
+                self._store.write(lambda tx: sims.pin_was_right(tx, self._name))
             state = LaneState.LOCKED if locked else LaneState.OFFLINE
             if error.code not in AWAY:
                 usb_path = self._socket(url, usb_path)

@@ -26,6 +26,7 @@ from app.store import tables as t
 from app.store.engine import Tx, change, new_id
 from app.store.questions import add_event
 from app.store.requests import refuse_taken
+from app.store.sims import known_sim, was_another
 from app.store.submissions import maybe_sent
 
 LEASE = timedelta(seconds=10)  # design, section 4.2
@@ -356,8 +357,8 @@ def connect(
     lock(tx, lane, fence)
     index = tx.index("iccid", iccid)
     m = t.sims.c
-    sim_id, known_as = _known_sim(tx, iccid, imsi)
-    foreign = _was_another(tx, lane, sim_id, imei, usb_path)
+    sim_id, known_as = known_sim(tx, iccid, imsi)
+    foreign = was_another(tx, lane, sim_id, imei, usb_path)
     values: dict[str, Any] = {
         "imsi_index": tx.index("imsi", imsi) if imsi else None,
         "own_number_sealed": tx.seal("sims.own_number", own_number) if own_number else None,
@@ -395,46 +396,6 @@ def connect(
         )
     )
     return str(sim_id), foreign
-
-
-def _known_sim(tx: Tx, iccid: str, imsi: str | None) -> tuple[str | None, str]:
-    """The SIM that sticks have told in one of these ways before, and in which; by its IMSI where this or that one tells no ICCID."""
-    m = t.sims.c
-    for reading in (*_readings(iccid), *([f"imsi {imsi}"] if imsi else [])):
-        found = tx.execute(select(m.id).where(m.iccid_index == tx.index("iccid", reading))).scalar()
-        if found is not None:
-            return str(found), reading
-    if imsi and iccid.startswith("imsi "):
-        of_imsi = select(m.id).where(m.imsi_index == tx.index("imsi", imsi)).order_by(m.id.desc()).limit(1)
-        found = tx.execute(of_imsi).scalar()
-        return (None if found is None else str(found)), ""
-    return None, ""
-
-
-def _readings(iccid: str) -> list[str]:
-    """One ICCID as sticks tell it: whole, without its check digit, or with the filler (ITU-T E.118 §4.1, ETSI TS 102 221 §13.2)."""
-    if not (iccid.isdigit() and 18 <= len(iccid) <= 20):
-        return [iccid]
-    return [iccid, f"{iccid}F", iccid + _check_digit(iccid), *([iccid[:-1]] if len(iccid) > 18 else [])]
-
-
-def _check_digit(digits: str) -> str:
-    """The one that makes the number right (ISO/IEC 7812-1 Annex B)."""
-    doubled = [int(digit) * (2 - place % 2) for place, digit in enumerate(reversed(digits))]
-    return str(-sum(value - 9 if value > 9 else value for value in doubled) % 10)
-
-
-def _was_another(tx: Tx, lane: str, sim_id: str | None, imei: str | None, usb_path: str | None) -> bool:
-    """Did this stick, as far as it can be told, have another SIM when a lane opened it last? Cheap ones share an IMEI."""
-    rows = tx.execute(select(_l.name, _l.sim_id, _l.imei, _l.usb_path).where(_l.sim_id.is_not(None))).all()
-    own = next((row for row in rows if row.name == lane), None)
-    if own is not None and own.sim_id != sim_id:
-        return True
-    if own is not None and own.imei == imei and own.usb_path == usb_path:
-        return False
-    if own is not None and own.imei != imei and own.imei is not None:
-        return True
-    return imei is not None and any(row.imei == imei and row.sim_id != sim_id for row in rows)
 
 
 def inbox_read(tx: Tx, sim_id: str, now: datetime) -> None:
@@ -483,20 +444,6 @@ def next_concat_reference(tx: Tx, sim_id: str) -> int:
     m = t.sims.c
     tx.execute(update(t.sims).where(m.id == sim_id).values(concat_reference=(m.concat_reference + 1) % 256))
     return int(tx.execute(select(m.concat_reference).where(m.id == sim_id)).scalar_one())
-
-
-def offered_pin(tx: Tx, lane: str, pin: str) -> bool:
-    """Remember that this PIN was offered on this lane; False if it was before (it must not be offered again)."""
-    index = tx.index("pin", f"{lane}\0{pin}")
-    if tx.execute(select(_l.pin_tried).where(_l.name == lane)).scalar() == index:
-        return False
-    tx.execute(update(t.lanes).where(_l.name == lane).values(pin_tried=index))
-    return True
-
-
-def pin_was_right(tx: Tx, lane: str) -> None:
-    """The PIN opened the SIM: it may be offered again next time."""
-    tx.execute(update(t.lanes).where(_l.name == lane).values(pin_tried=None))
 
 
 # -- for faces ----------------------------------------------------------------------------------------------------
