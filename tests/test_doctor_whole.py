@@ -17,6 +17,7 @@ import pytest
 from host_folder import HostFolder
 from odd_modems import OddModem
 from rich.console import Console
+from store_playing import open_lane
 from test_doctor_port import stick
 
 from app.domain.errors import Invalid
@@ -30,7 +31,8 @@ from app.faces.cli.ports_asked import Place
 from app.runtime import Runtime, build
 from app.settings import LaneSettings, Settings
 from app.store import lanes, requests
-from app.store.engine import open_store
+from app.store import tables as t
+from app.store.engine import Store, open_store
 from modem import PortSettings, SerialModem
 from modem.doctor import advice, fault, loop, warning
 from modem.port import ModemError
@@ -160,6 +162,27 @@ def test_a_port_that_another_program_has_is_not_spoken_to(
     lane = LaneSettings(name="xl-1", port="/dev/ttyUSB1")
     assert codes(look(host, settings(tmp_path, lane), "xl-1")) == ["port_held"]
     assert modem.heard == []
+
+
+def test_the_gateway_may_hold_its_ports_whatever_its_database(
+    host: HostFolder, store: Store, tmp_path: Path, database_url: str
+) -> None:
+    """SQLite's lock file names the process that serves; PostgreSQL has nothing like it."""
+    host.stick("1-1.2", *HUAWEI, ports={0: None, 2: None}, kinds=KINDS)
+    host.file("proc/900/comm", "bpjs-sms\n")
+    host.link("proc/900/fd/3", "/dev/ttyUSB1")
+    lane = LaneSettings(name="xl-1", port="/dev/ttyUSB1")
+    given = Settings(
+        database=database_url,
+        lanes=(lane,),
+        services=None,
+        sealing={"keys_file": tmp_path / "gateway.keys"},  # type: ignore[arg-type]
+    )
+    assert "port_held" in codes(look(host, given))
+    open_lane(store, utc_now())
+    change = t.lanes.update().values(state="failed", reason="no_storage")
+    store.write(lambda tx: tx.execute(change))
+    assert "port_held" not in codes(look(host, given))
 
 
 def test_lanes_that_are_reached_over_a_network_need_no_stick(host: HostFolder, tmp_path: Path) -> None:

@@ -53,6 +53,13 @@ def sent(stage: Stage) -> list[str]:
     return [entry.text for entry in stage.ledger("submitted")]
 
 
+def test_it_comes_back_on_both_databases(tmp_path: Path, database_url: str) -> None:
+    with staged(tmp_path, url=database_url) as stage:
+        stage.run(seconds=1)
+        assert ended(stage, ask(stage)).state == "done"
+        assert [message.reason for message in stage.messages()] == ["loop"]
+
+
 def test_it_comes_back_and_tells_what_it_took(stage: Stage) -> None:
     found = ended(stage, ask(stage))
     assert found.state == "done"

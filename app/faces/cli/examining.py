@@ -21,6 +21,7 @@ from app.faces.cli.ports_asked import (
     Place,
     PortSeen,
     ask_port,
+    file_of,
     holder,
     may_open,
     news,
@@ -44,6 +45,7 @@ from modem.doctor import (
     data_findings,
     fault,
     held_finding,
+    held_ports,
     host_findings,
 )
 
@@ -179,10 +181,21 @@ class _Visit:
         held = sorted(
             (name for name, row in self._rows.items() if row.held), key=lambda name: (len(name), name)
         )
+        self._ours += self._holding(held)
         known = list(dict.fromkeys([*self._written, *held]))
         if only is not None and only not in known:
             raise Invalid(f"There is no lane {only!r}; there are: {', '.join(known) or 'none'}.")
         self.names = known if only is None else [only]
+
+    def _holding(self, lanes: Sequence[str]) -> list[int]:
+        """Processes that have the ports of held lanes open: the gateway's, of which PostgreSQL knows no process number."""
+        files = []
+        for name in lanes:
+            lane, row = self._written.get(name), self._rows[name]
+            stick, port = (None, row.port) if lane is None else place_of(lane, row, self._plugged, self.place)
+            files += [usb.device for usb in stick.ports] if stick is not None else []
+            files += [file_of(port, self.place)] if port is not None and port.startswith("/") else []
+        return [held.pid for held in held_ports(self.place.root, files)] if files else []
 
     def _read_rows(self) -> None:
         if self._store is not None:
@@ -223,8 +236,10 @@ class _Visit:
             for stick in self._plugged:
                 if stick.usb_path not in self._used and stick.known is not None and stick.ports:
                     asks.append(self._stray(stick))
-        if len(asks) > 1:
-            self._progress(f"Asking {len(asks)} modems …")
+        if asks:
+            self._progress(
+                f"Asking {len(asks)} modem{'s' * (len(asks) > 1)}; one that is silent takes half a minute …"
+            )
         for tell in at_once(asks, AT_ONCE):
             tell()
 
