@@ -182,7 +182,7 @@ def _no_stick(place: str | None, strangers: Sequence[Stick], listed: Sequence[st
         )
     what, how, mend = NO_STICK[place]
     if listed:
-        how += f"; the settings name {', '.join(listed)}"
+        how += f"; the settings name {_few(listed, 4)}"
     return fault("no_stick" if place is None else f"no_stick_in_{place}", "USB", what, how, mend)
 
 
