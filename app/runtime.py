@@ -49,6 +49,7 @@ SHORT = ServiceOverride(
     timeout=timedelta(seconds=20), late=timedelta(seconds=60), settle=timedelta(seconds=2)
 )
 """What the simulated lanes use where the settings say nothing: so that every outcome can be seen within a minute."""
+SIMULATED_CREDIT = 100_000_000  # rupiah on each simulated SIM: more than anybody's trials use up
 
 log = structlog.get_logger()
 
@@ -418,7 +419,7 @@ def build(settings: Settings, simulated: int = 0, trace: Path | None = None) -> 
         return Runtime(settings, trace=trace)
     settings = simulated_settings(settings, simulated)
     late = late_after(load_catalogue(settings))
-    world = build_world(simulated, late=late, reply_after=timedelta(seconds=1))
+    world = build_world(simulated, late=late, reply_after=timedelta(seconds=1), credit=SIMULATED_CREDIT)
     return Runtime(settings, world=world, trace=trace)
 
 
