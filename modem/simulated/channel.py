@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from modem.pdu import PduError
 from modem.simulated import commands, messages
+from modem.simulated.composing import TextParameters
 from modem.simulated.grammar import Refused, cms
 from modem.simulated.grammar import commands as parse
 from modem.simulated.messages import Prompt
@@ -57,7 +58,7 @@ class Profile:
     text_mode: bool = False
     show_headers: bool = False
     charset: str = "IRA"
-    text_parameters: list[int] = field(default_factory=lambda: [17, 167, 0, 0])
+    text_parameters: TextParameters = field(default_factory=TextParameters)
     registration_urcs: dict[str, int] = field(default_factory=lambda: {"+CREG": 0, "+CGREG": 0, "+CEREG": 0})
     operator_format: int = 0
     more_messages: int = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from modem.alphabet import BASIC
 from modem.pdu import (
+    OCTETS,
     UCS2,
     Deliver,
     PduError,
@@ -16,9 +17,8 @@ from modem.pdu import (
     StoredSubmit,
     alphabet_of,
     decode,
-    encode_submit,
-    fits_one_part,
 )
+from modem.simulated.composing import compose, first_octet, readdressed, validity_shown
 from modem.simulated.grammar import arguments, cms, number
 from modem.simulated.sim import Joined, Slot, Storage
 
@@ -30,9 +30,6 @@ Handler = Callable[["Channel", str, str, datetime], Lines]
 
 _STATES = ("REC UNREAD", "REC READ", "STO UNSENT", "STO SENT", "ALL")  # 3GPP TS 27.005 §3.1 <stat>
 _TPDU_LIMIT = 176  # octets of the longest SMS-SUBMIT TPDU with 12-octet address, rounded up
-_SUBMIT_ADDRESS = (
-    3  # where TP-DA begins in a SUBMIT without a service centre: behind its length, the first octet, TP-MR
-)
 _WIB = timezone(timedelta(hours=7))
 
 
@@ -98,7 +95,7 @@ def _type(number_: str) -> int:
 
 def _body(channel: Channel, found: Deliver | StoredSubmit) -> str:
     """The text; UCS2 and 8-bit data in hex, whatever +CSCS says (3GPP TS 27.005 §3.1 <data>)."""
-    if isinstance(found, Deliver) and found.binary:
+    if alphabet_of(found.dcs) == OCTETS:
         return found.data.hex().upper()
     if alphabet_of(found.dcs) == UCS2:
         return found.text.encode("utf-16-be", "replace").hex().upper()
@@ -111,30 +108,32 @@ def _head(channel: Channel, slot: Slot, *, listed: bool) -> tuple[str, str]:
         found = decode(slot.pdu, outgoing=slot.stat >= 2)
     except PduError:
         return '"",,', ""
-    shown = channel.profile.show_headers
+    shown, first = channel.profile.show_headers, first_octet(slot.pdu)
     if isinstance(found, StatusReport):
         address, times = (
             coded(channel, found.address, address=True),
             f'"{stamp(found.service_centre_time)}","{stamp(found.discharge_time)}"',
         )
-        return f'6,{found.reference},"{address}",{_type(found.address)},{times},{found.status}', ""
+        return f'{first},{found.reference},"{address}",{_type(found.address)},{times},{found.status}', ""
     body = _body(channel, found)
     alpha = channel.dongle.personality.unnamed
-    centre = coded(channel, channel.dongle.sim.centre, address=True)
+    centre = found.centre or channel.dongle.sim.centre
+    length = len(found.data if alphabet_of(found.dcs) == OCTETS else found.text)
+    behind = f',"{coded(channel, centre, address=True)}",{_type(centre)},{length}'
     if isinstance(found, Deliver):
         head = f'"{coded(channel, found.sender, address=True)}",{alpha},"{stamp(found.service_centre_time)}"'
         if shown and listed:
-            head += f",{_type(found.sender)},{len(found.text)}"
+            head += f",{_type(found.sender)},{length}"
         elif shown:
-            head += f',{_type(found.sender)},4,{found.pid},{found.dcs},"{centre}",145,{len(found.text)}'
+            head += f",{_type(found.sender)},{first},{found.pid},{found.dcs}{behind}"
         return head, body
     head = f'"{coded(channel, found.address, address=True)}",{alpha}'
     if listed:
         head += ","  # the place of <scts>, which a SUBMIT has none of
     if shown and listed:
-        head += f",{_type(found.address)},{len(found.text)}"
+        head += f",{_type(found.address)},{length}"
     elif shown:
-        head += f',{_type(found.address)},17,{found.pid},{found.dcs},,"{centre}",145,{len(found.text)}'
+        head += f",{_type(found.address)},{first},{found.pid},{found.dcs},{validity_shown(slot.pdu)}{behind}"
     return head, body
 
 
@@ -174,29 +173,17 @@ def entered(channel: Channel, prompt: Prompt, text: bytes) -> tuple[str, StoredS
 
 
 def _entered_text(channel: Channel, prompt: Prompt, text: bytes) -> tuple[str, StoredSubmit]:
-    first, validity, _, coding = channel.profile.text_parameters
+    wanted = channel.profile.text_parameters
     line = text.decode("latin-1").replace("\r", "\n").removesuffix("\n")
-    if alphabet_of(coding) == UCS2 and channel.profile.charset != "UCS2":
+    said: str | bytes
+    if wanted.in_hex:
         try:
-            said = bytes.fromhex("".join(line.split())).decode("utf-16-be")  # 3GPP TS 27.005 §3.1 <data>
+            said = bytes.fromhex("".join(line.split()))
         except ValueError:
             raise cms(305) from None
     else:
         said = plain(channel, line)
-    if not prompt.address or not (fits_one_part(said) or len(said) <= 70):  # 140 octets of UCS2
-        raise cms(305)
-    relative = first & 0x18 == 0x10  # TP-VPF
-    made = encode_submit(
-        prompt.address,
-        said,
-        validity=timedelta(days=1) if relative else None,
-        report=bool(first & 0x20),  # TP-SRR
-        concat_reference=0,
-    )[0].pdu
-    if relative:
-        octets = bytearray.fromhex(made)
-        octets[_SUBMIT_ADDRESS + 2 + (octets[_SUBMIT_ADDRESS] + 1) // 2 + 2] = validity
-        made = octets.hex().upper()
+    made = compose(prompt.address, said, wanted)
     found = decode(made, outgoing=True)
     if not isinstance(found, StoredSubmit):
         raise cms(304)
@@ -302,10 +289,8 @@ def _csmp(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return []
     if op == "?":
-        return [f"+CSMP: {','.join(map(str, chosen))}"]
-    for place, value in enumerate(arguments(arg)[:4]):
-        if value:
-            chosen[place] = number(value, 0, 255, cms(305))
+        return [f"+CSMP: {chosen}"]
+    channel.profile.text_parameters = chosen.changed(arguments(arg))
     return []
 
 
@@ -448,18 +433,13 @@ def _cmss(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     try:
         found = decode(slot.pdu, outgoing=True)
         if len(values) > 1 and values[1] and isinstance(found, StoredSubmit):
-            again = encode_submit(
-                plain(channel, values[1], address=True),
-                found.text,
-                validity=found.validity,
-                report=found.report_requested,
-                concat_reference=0,
-            )
-            found = decode(again[0].pdu, outgoing=True)
+            found = decode(readdressed(slot.pdu, _address(channel, values[1:])), outgoing=True)
     except PduError:
         raise cms(304) from None
     if not isinstance(found, StoredSubmit):
         raise cms(302)
+    if not found.address:
+        raise cms(305)
     slot.stat = 3
     channel.dongle.send(channel, "+CMSS", found, now)
     return None

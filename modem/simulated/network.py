@@ -15,7 +15,7 @@ from random import Random
 
 from modem.pdu import Concat, StoredSubmit, encode_deliver, encode_status_report, join, split
 from modem.simulated.menus import Menu
-from modem.simulated.odd import as_flash
+from modem.simulated.odd import as_flash, class_of
 from modem.simulated.sim import Sim
 from modem.simulated.traffic import (
     NOW,
@@ -71,6 +71,7 @@ class _Submitted:
     reports: list[int]
     at: datetime
     expires: datetime | None
+    flash: bool = False
     done: bool = False
 
 
@@ -237,6 +238,7 @@ class Network:
             [reference for part, reference in parts if part.report_requested],
             now,
             None if first.validity is None else now + first.validity,
+            class_of(first.dcs) == 0,
         )
         self._about("submitted", message, now)
         self.plan(now + self.transit, lambda at: self._arrive(message, at))
@@ -262,6 +264,7 @@ class Network:
                 message.text,
                 message.submit_id,
                 expires=message.expires,
+                flash=message.flash,
             )
             self._between_sims[one.delivery_id] = message
             self._send(one, now)

@@ -15,7 +15,11 @@ def message_class(pdu: str) -> int | None:
     at = _coding(octets)
     if at is None:
         return None
-    coding = octets[at]
+    return class_of(octets[at])
+
+
+def class_of(coding: int) -> int | None:
+    """The message class that a TP-DCS tells."""
     return coding & 3 if coding & 0xF0 == 0xF0 or coding & 0xD0 == 0x10 else None
 
 
