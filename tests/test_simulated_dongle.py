@@ -9,10 +9,10 @@ import pytest
 from feeding import feed_all_ways
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stick_playing import CENTRE, START, new_dongle, ready, say, second, send
+from stick_playing import CENTRE, OWN, START, new_dongle, ready, say, second, send
 
 from modem.pdu import Concat, Deliver, StatusReport, decode, encode_deliver
-from modem.simulated import Knobs, Network
+from modem.simulated import Dongle, Knobs, Network
 
 OK = "\r\nOK\r\n"
 TABLE = [
@@ -187,6 +187,63 @@ def test_direct_delivery_waits_for_its_acknowledgement() -> None:
     assert say(dongle, "AT+CNMA=0") == "\r\nOK\r\n"
     assert dongle.network.waiting("+628170000001") == 0
     assert [entry.kind for entry in dongle.network.ledger][-2:] == ["report", "received"]
+
+
+def handed_over() -> Dongle:
+    """A stick whose message is at the port and waits for +CNMA."""
+    dongle = ready()
+    say(dongle, "AT+CSMS=1;+CNMI=2,2,0,0,0")
+    assert "+CMT: ," in send(dongle, "2757", "satu")
+    return dongle
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(1, 0), (2, 1)])
+def test_an_acknowledgement_in_pdu_mode_may_have_a_tpdu(kind: int, kept: int) -> None:
+    """3GPP TS 27.005 §4.7: it is asked for as that of +CMGS is, and has no service centre in front."""
+    dongle = handed_over()
+    assert say(dongle, f"AT+CNMA={kind},3") == "\r\n> "
+    assert dongle.network.waiting(OWN) == 1
+    said = dongle.feed(b"00\r\n0000\x1a", START).decode()
+    assert said.startswith(OK)
+    assert ("+CMT: ," in said) == bool(kept)  # the centre offers again what was refused
+    assert dongle.network.waiting(OWN) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("000000\x1b", OK),
+        ("0000\x1a", 304),
+        ("010000\x1a", 304),
+        ("ab\x1a", 304),
+        ("zzzzzz\x1a", 304),
+        ("\x1a", 304),
+    ],
+)
+def test_an_acknowledgement_that_is_none_changes_nothing(text: str, said: str | int) -> None:
+    dongle = handed_over()
+    say(dongle, "AT+CNMA=1,3")
+    wanted = f"\r\n+CMS ERROR: {said}\r\n" if isinstance(said, int) else said
+    assert dongle.feed(text.encode(), START).decode() == wanted
+    assert dongle.network.waiting(OWN) == 1
+    assert say(dongle, "AT+CNMA=1,0") == OK
+    assert say(dongle, "AT+CNMA=1,3") == "\r\n+CMS ERROR: 340\r\n"
+
+
+def test_text_mode_acknowledges_without_a_tpdu() -> None:
+    dongle = handed_over()
+    say(dongle, "AT+CMGF=1")
+    assert say(dongle, "AT+CNMA=?") == OK
+    assert say(dongle, "AT+CNMA=1,3") == "\r\n+CMS ERROR: 302\r\n"
+    assert say(dongle, "AT+CNMA") == OK
+
+
+def test_a_stick_that_leaves_while_it_waits_for_an_acknowledgement_hides_no_submit() -> None:
+    dongle = handed_over()
+    dongle.turn(START, next={"reset_prompt": 1})
+    say(dongle, "AT+CNMA=1,3")
+    dongle.feed(b"000000\x1a", START)
+    assert (dongle.fired["reset_prompt"], dongle.hidden) == (1, 0)
 
 
 def test_direct_delivery_without_acknowledgement_is_switched_off_and_offered_again() -> None:

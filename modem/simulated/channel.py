@@ -174,7 +174,7 @@ class Channel:
                 del buffer[0]
                 return
         if self._going:
-            self._leave(now)
+            self._leave(prompt, now)
             return
         end = next((place for place, byte in enumerate(buffer) if byte in (CTRL_Z, ESC)), -1)
         stop = next((place for place, byte in enumerate(buffer) if byte == 13), -1)
@@ -202,10 +202,10 @@ class Channel:
         if self._held:
             self._say_held()
 
-    def _leave(self, now: datetime) -> None:
+    def _leave(self, prompt: Prompt, now: datetime) -> None:
         """Go away, or start anew, when a text begins to come: whoever writes it to its end will not know."""
         text = bytes(self._incoming)
-        self.verdict_due = not text.startswith(bytes((ESC,)))
+        self.verdict_due = prompt.send and not text.startswith(bytes((ESC,)))
         if self._going == "unplug_prompt":
             self.dongle.drop_out(now)
         else:
@@ -311,6 +311,10 @@ class Channel:
     def _enter(self, prompt: Prompt, entered: bytes, now: datetime) -> None:
         dongle = self.dongle
         try:
+            if prompt.acknowledges is not None:
+                dongle.acknowledge(messages.acknowledgement(prompt, entered), now)
+                self.result("OK")
+                return
             pdu, submit = messages.entered(self, prompt, entered)
             if not prompt.send:
                 index = dongle.storage(dongle.memories[1]).put(pdu, prompt.stat)

@@ -388,6 +388,11 @@ class Dongle:
             self.fill(now)
         return index
 
+    @property
+    def acknowledgeable(self) -> bool:
+        """Whether a message that was handed over waits for +CNMA."""
+        return self._unacknowledged > 0
+
     def acknowledge(self, good: bool, now: datetime) -> None:
         """+CNMA. Raises Refused where nothing waits for it."""
         if not self._unacknowledged:

@@ -30,17 +30,22 @@ Handler = Callable[["Channel", str, str, datetime], Lines]
 
 _STATES = ("REC UNREAD", "REC READ", "STO UNSENT", "STO SENT", "ALL")  # 3GPP TS 27.005 §3.1 <stat>
 _TPDU_LIMIT = 176  # octets of the longest SMS-SUBMIT TPDU with 12-octet address, rounded up
+_REPORT_LIMIT = 232  # octets that RP-User-Data may have (3GPP TS 24.011 §8.2.5.3)
 _WIB = timezone(timedelta(hours=7))
 
 
 @dataclass(slots=True)
 class Prompt:
-    """What the text after `>` is for: `length` octets of TPDU, or in text mode an address; `stat` for AT+CMGW."""
+    """What the text after `>` is for: `length` octets of TPDU, or in text mode an address; `stat` for AT+CMGW.
+
+    `acknowledges`: it is an SMS-DELIVER-REPORT, for RP-ACK (True) or RP-ERROR (False).
+    """
 
     send: bool
     length: int = 0
     address: str = ""
     stat: int = 2
+    acknowledges: bool | None = None
 
 
 # -- text mode's characters -----------------------------------------------------------------------
@@ -275,13 +280,33 @@ def _cnmi(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
 
 
 def _cnma(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """RP-ACK or RP-ERROR; in PDU mode with a TPDU, which is asked for (3GPP TS 27.005 §3.4.4, §4.7)."""
+    dongle, text_mode = channel.dongle, channel.profile.text_mode
     if op == "=?":
-        return ["+CNMA: (0-2)"]
-    if channel.dongle.service == 0:
+        return [] if text_mode else ["+CNMA: (0-2)"]
+    if dongle.service == 0 or not dongle.acknowledgeable:
         raise cms(340)
-    kind = number(arguments(arg)[0] if op == "=" else "0", 0, 2, cms(302))
-    channel.dongle.acknowledge(kind < 2, now)
+    values = arguments(arg) if op == "=" else ("0",)
+    kind = number(values[0], 0, 2, cms(302))
+    length = number(values[1], 0, _REPORT_LIMIT, cms(302)) if values[1:] else 0
+    if len(values) > 2 or (length and (kind == 0 or text_mode)):
+        raise cms(302)
+    if length:
+        channel.ask(Prompt(False, length=length, acknowledges=kind == 1), now)
+        return None
+    dongle.acknowledge(kind < 2, now)
     return []
+
+
+def acknowledgement(prompt: Prompt, text: bytes) -> bool:
+    """Whether a message was taken, by the TPDU that was entered. Raises Refused for what is no SMS-DELIVER-REPORT."""
+    try:
+        octets = bytes.fromhex(text.decode("latin-1"))
+    except ValueError:
+        raise cms(304) from None
+    if len(octets) != prompt.length or octets[0] & 0x03:  # TP-MTI, 3GPP TS 23.040 §9.2.3.1
+        raise cms(304)
+    return bool(prompt.acknowledges)
 
 
 def _csmp(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
