@@ -34,6 +34,7 @@ _OLD_SECONDS = (
     30.0  # a SIM may be changed under power: while one is missing, answers so old are asked for again
 )
 _LENT_SECONDS = 10.0  # a lane that was told a port opens it within this time
+_ICCID_DIGITS = 18  # without its check digit, which some sticks leave out (ITU-T E.118: 19 digits with it)
 _BUSY = ("port_busy", "port_denied")  # of no use to ask the stick's other ports then
 _NO_MODEM = (
     (
@@ -90,7 +91,10 @@ class _Answer:
     error: ModemError | None = None
 
     def has(self, iccid: str) -> bool:
-        return self.identity is not None and _digits(self.identity.iccid or "") == iccid
+        return self.identity is not None and same_iccid(iccid, self.identity.iccid)
+
+    def tells(self, iccid: str) -> bool:
+        return self.identity is not None and _digits(self.identity.iccid or "") == _digits(iccid)
 
     def due(self, now: float, *, settled: bool) -> bool:
         """Whether to ask now."""
@@ -146,7 +150,7 @@ class Finder:
                 raise _nothing(self._there.sticks, usb)
             if iccid is None:
                 return self._only_one(places, now)
-            return self._with_sim(places, _digits(iccid), now)
+            return self._with_sim(places, iccid, now)
 
     def in_use(self, device: str) -> None:
         """A lane holds this port: its stick is left alone until `released`."""
@@ -184,7 +188,7 @@ class Finder:
 
     def _with_sim(self, places: list[_Place], iccid: str, now: float) -> tuple[str, str | None]:
         answers = [self._answers[place.key] for place in places]
-        having = [(p, a) for p, a in zip(places, answers, strict=True) if a.has(iccid)]
+        having = [(p, a) for p, a in zip(places, answers, strict=True) if a.tells(iccid)]
         match having:
             case [(place, _Answer(device=str(device), asking=False) as answer)]:
                 answer.lent_at = now
@@ -199,6 +203,12 @@ class Finder:
         for place, answer in zip(places, answers, strict=True):
             if answer.asking or (answer.asked_at is None and not place.real & held):
                 raise _probing()
+        # In other digits it is told only where nobody tells it in these.
+        having = having or [(p, a) for p, a in zip(places, answers, strict=True) if a.has(iccid)]
+        match having:
+            case [(place, _Answer(device=str(device)) as answer)]:
+                answer.lent_at = now
+                return device, place.usb_path
         if having:
             raise ModemError(
                 "ambiguous",
@@ -360,8 +370,17 @@ def _best_first(stick: Stick, learned: int | None) -> list[UsbPort]:
     return sorted(stick.ports, key=rank)
 
 
+def same_iccid(one: str, other: str | None) -> bool:
+    """Whether two readings name one SIM: with or without filler and check digit (ITU-T E.118, ETSI TS 102 221 §13.2)."""
+    if other is None:
+        return False
+    one, other = _digits(one), _digits(other)
+    return one == other or (
+        min(len(one), len(other)) >= _ICCID_DIGITS and (one.startswith(other) or other.startswith(one))
+    )
+
+
 def _digits(iccid: str) -> str:
-    """An ICCID to compare: some sticks show the filler of its last octet (ETSI TS 102 221 §13.2)."""
     return iccid.strip().upper().rstrip("F")
 
 

@@ -15,13 +15,13 @@ from store_playing import open_lane
 
 from app.domain.services import Catalogue
 from app.domain.states import State
-from app.exchange.opening import same_iccid
 from app.exchange.receiving import Receiver
 from app.exchange.reception import Place, Reception
 from app.store import tables as t
 from app.store.engine import Store
 from app.store.inbox import list_messages
 from modem import PortSettings, SerialModem
+from modem.discovery import same_iccid
 
 SHORTLY = timedelta(milliseconds=200)
 

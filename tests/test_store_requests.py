@@ -74,10 +74,19 @@ def test_old_requests_are_refused_and_then_forgotten(store: Store, clock: HandCl
     clock.advance(seconds=61)
     new = ask(store, clock)
     assert store.write(lambda tx: requests.forget_old(tx, clock())) == 1
-    assert [store.read(lambda tx, one=one: requests.look(tx, one)).state for one in (old, new)] == [
+    assert [store.read(lambda tx, one=one: requests.look(tx, one)).state for one in (old, new)] == [  # type: ignore[misc]
         "refused",
         "asked",
     ]
     clock.advance(minutes=61)
     store.write(lambda tx: requests.forget_old(tx, clock()))
+    assert rows(store, t.lane_requests) == []
+
+
+def test_what_is_said_after_the_asker_went_away_is_not_kept(store: Store, clock: HandClock) -> None:
+    open_lane(store, clock())
+    asked = ask(store, clock)
+    assert store.write(lambda tx: requests.take(tx, asked))
+    assert store.write(lambda tx: requests.collect(tx, asked, give_up=True)).state == "taken"
+    store.write(lambda tx: requests.answer(tx, asked, "done", {"text": "Pulsa Rp 5.000"}))
     assert rows(store, t.lane_requests) == []

@@ -11,6 +11,7 @@ from app.domain.states import LaneState
 from app.store import lanes, sims
 from app.store.engine import Store
 from modem import Identity, Modem, ModemError, PortSettings, SimLocked, Status
+from modem.discovery import same_iccid
 from modem.pdu import NumberType
 from modem.quirks import quirks_for
 
@@ -23,7 +24,6 @@ AWAY = frozenset(
 """There is nothing to open yet: looked for again soon, and nothing is done to it, for a stick must not be reset because it is away."""
 SILENT = frozenset({"not_a_modem", "out_of_step", "no_answer"})
 """The port is there and gives no sensible answer: cause for the health ladder."""
-ICCID_DIGITS = 18  # without its check digit, which some sticks leave out (ITU-T E.118: 19 digits with it)
 
 
 class Host(Protocol):
@@ -227,13 +227,3 @@ class Opener:
             )
         )
         return fence, sim_id, foreign
-
-
-def same_iccid(one: str, other: str | None) -> bool:
-    """Whether two readings name one SIM: with or without filler and check digit (ITU-T E.118, ETSI TS 102 221 §13.2)."""
-    if other is None:
-        return False
-    one, other = (text.strip().upper().rstrip("F") for text in (one, other))
-    return one == other or (
-        min(len(one), len(other)) >= ICCID_DIGITS and (one.startswith(other) or other.startswith(one))
-    )

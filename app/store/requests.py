@@ -97,7 +97,10 @@ def look(tx: Tx, request_id: str) -> Request:
 
 
 def collect(tx: Tx, request_id: str, *, give_up: bool = False) -> Request:
-    """The same, and an ended one is forgotten with this: its answer is read once. `give_up` ends one that nobody took. NotFound."""
+    """The same, and an ended one is forgotten with this: its answer is read once. NotFound.
+
+    `give_up` ends one that nobody took, and forgets one that was taken: what a network says later is not left in the table.
+    """
     if give_up:
         tx.execute(
             update(t.lane_requests)
@@ -107,7 +110,7 @@ def collect(tx: Tx, request_id: str, *, give_up: bool = False) -> Request:
             )
         )
     found = look(tx, request_id)
-    if found.state in ("done", "refused"):
+    if give_up or found.state in ("done", "refused"):
         tx.execute(delete(t.lane_requests).where(_r.id == request_id))
     return found
 
