@@ -442,3 +442,52 @@ def test_a_day_of_virtual_time_costs_nothing() -> None:
         assert "+CMGS: " in send(dongle, "2757", f"m{minute}", now)
         say(dongle, "AT+CMGD=0,4", now)
     assert sum(entry.kind == "received" for entry in network.ledger) == 24 * 60
+
+
+# -- power of the SIM --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_power_the_sim_answers_nothing(kind: str) -> None:
+    dongle = ready(personality=kind)
+    say(dongle, "AT+CFUN=0")
+    card = next(iter(personality(kind).cards))
+    for command in ("+CPIN?", "+CIMI", "+CNUM", "+CUSD=1", '+CLCK="SC",2', card):
+        assert answer(dongle, f"AT{command}") == ["+CME ERROR: 13"]
+    for command in ("+CPMS?", "+CMGL=4", "+CMGS=10", "+CMSS=0", "+CSCA?"):
+        assert answer(dongle, f"AT{command}") == ["+CMS ERROR: 313"]
+    assert answer(dongle, "AT+CPIN=?") == ["OK"]
+    assert answer(dongle, "AT+CREG?")[0].endswith(",0")
+    assert answer(dongle, "AT+CFUN=1")[-1] == "OK"
+    assert answer(dongle, "AT+CPIN?;+CIMI") == ["+CPIN: READY", dongle.sim.imsi, "OK"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_the_radio_the_sim_is_there(kind: str) -> None:
+    dongle = ready(personality=kind)
+    assert answer(dongle, "AT+CFUN=4") == ["OK"]
+    assert answer(dongle, "AT+CPIN?;+CIMI") == ["+CPIN: READY", dongle.sim.imsi, "OK"]
+    assert answer(dongle, "AT+CMGL=4") == ["OK"]
+    assert not dongle.registered
+
+
+@pytest.mark.parametrize(("function", "state"), [(0, "SIM PIN"), (4, "READY")])
+def test_a_sim_that_had_no_power_wants_its_pin_again(function: int, state: str) -> None:
+    dongle = ready(personality="etsi", pin="1234")
+    say(dongle, 'AT+CPIN="1234"')
+    say(dongle, f"AT+CFUN={function};+CFUN=1")
+    assert answer(dongle, "AT+CPIN?") == [f"+CPIN: {state}", "OK"]
+
+
+def test_simcom_tells_that_the_sim_has_no_power_and_that_it_has() -> None:
+    dongle = ready(personality="simcom")
+    assert answer(dongle, "AT+CFUN=0") == ["+CPIN: NOT READY", "OK"]
+    assert answer(dongle, "AT+CFUN=1") == ["+CPIN: READY", "OK"]
+
+
+def test_a_call_ends_when_the_radio_goes_off() -> None:
+    dongle = ready(personality="etsi")
+    dongle.call("+628990000007", START)
+    say(dongle, "AT+CFUN=4")
+    assert not dongle.ringing
+    assert dongle.step(second(4)) == b""

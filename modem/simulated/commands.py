@@ -68,6 +68,8 @@ def _remembered(dongle: Dongle, spelling: str, command: Command) -> Lines:
 
 def _card(channel: Channel, shape: str) -> Lines:
     dongle = channel.dongle
+    if dongle.sim_off:
+        raise cme(13)
     if not dongle.sim_ready:
         raise cme(14)
     return [shape.format(dongle.sim.iccid)]
@@ -103,6 +105,8 @@ def _with_sim(handler: Handler) -> Handler:
     def guarded(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         dongle = channel.dongle
         if op != "=?":
+            if dongle.sim_off:
+                raise cme(13)
             if not dongle.sim_ready:
                 raise cme(14)
             if not dongle.unlocked:
@@ -246,9 +250,7 @@ def _cfun(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         return None
     if function not in (0, 1, 4):
         raise cme(4)
-    if function != dongle.function:
-        dongle.function = function
-        dongle.announce_registration(now)
+    dongle.work_at(function, now)
     return []
 
 

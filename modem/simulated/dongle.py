@@ -191,6 +191,25 @@ class Dongle:
         else:
             self.start_anew(now)
 
+    @property
+    def sim_off(self) -> bool:
+        """Whether the SIM has no power: at +CFUN=0, but not at 4 (3GPP TS 27.007 §8.2)."""
+        return self.function == 0
+
+    def work_at(self, function: int, now: datetime) -> None:
+        """AT+CFUN=: without the radio calls and dialogues end; the SIM wants its PIN again after it had no power."""
+        before, self.function = self.function, function
+        if function == before:
+            return
+        if function != 1:
+            self.caller, self.menu = None, None
+            self._call += 1
+        if self.sim_off or before == 0:
+            self.unlocked = self.sim.pin is None
+            if any(line.startswith("+CPIN:") for line in self.personality.boot):
+                self.urc(f"+CPIN: {'NOT READY' if self.sim_off else self.pin_state}")
+        self.announce_registration(now)
+
     def insert(self, sim: Sim, now: datetime) -> None:
         """Put another SIM in, under power; the stick says nothing of it."""
         with self.network.lock:

@@ -418,6 +418,8 @@ def _cmgd(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
 
 
 def _ready(channel: Channel) -> None:
+    if channel.dongle.sim_off:
+        raise cms(313)
     if not channel.dongle.sim_ready:
         raise cms(314)
     if not channel.dongle.unlocked:

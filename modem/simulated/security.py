@@ -19,6 +19,8 @@ def cpin(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     dongle, sim = channel.dongle, channel.dongle.sim
     if op == "=?":
         return []
+    if dongle.sim_off:
+        raise cme(13)
     if not dongle.sim_ready:
         if op == "?" and dongle.personality.generation == 2:
             return ["+CPIN: NOT READY"]
@@ -46,11 +48,15 @@ def cpinr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     sim = channel.dongle.sim
     if op == "=?":
         return []
+    if channel.dongle.sim_off:
+        raise cme(13)
     return [f"+CPINR: SIM PIN,{sim.pin_left},3", f"+CPINR: SIM PUK,{sim.puk_left},10"]
 
 
 def tries(channel: Channel, shape: str) -> Lines:
     """The same as makers spell it."""
+    if channel.dongle.sim_off:
+        raise cme(13)
     sim, state = channel.dongle.sim, channel.dongle.pin_state
     current = {"READY": "", "SIM PIN": sim.pin_left, "SIM PUK": sim.puk_left}[state]
     return [shape.format(state=state, current=current, pin=sim.pin_left, puk=sim.puk_left)]
@@ -60,6 +66,8 @@ def clck(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     """AT+CLCK: the PIN lock, fixed dialling and call barring."""
     if op == "=?":
         return ['+CLCK: ("SC","FD","AO","OI","OX","AI","IR")']
+    if channel.dongle.sim_off:
+        raise cme(13)
     values = arguments(arg)
     if op != "=" or len(values) < 2:
         raise cme(50)
