@@ -34,7 +34,7 @@ from modem.simulated import Reply
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LONG = timedelta(seconds=10)
-SHORT = timedelta(milliseconds=80)  # where silence is what is played
+SHORT = timedelta(milliseconds=120)  # where silence is what is played
 ANSWER = encode_deliver("2757", "Saldo JHT KPJ 99012345678 Rp 1.000", NOON)
 REPORT = encode_status_report(5, "2757", NOON, NOON, 0)
 (PART,) = encode_submit("2757", "BALANCE#99012345678#", validity=None, report=False, concat_reference=0)
@@ -522,11 +522,11 @@ def opening_lines() -> list[str]:
         return [line for line in dict.fromkeys(stick.heard) if line.startswith("AT")]
 
 
-def opens_and_sends(line: str, answer: bytes) -> bool:
+def opens_and_sends(line: str, answer: bytes, patience: timedelta = SHORT) -> bool:
     """Whether a stick does that answers this line so."""
     with scripted() as stick:
         stick.answers[line] = answer
-        with closing(SerialModem(replace(settings_for(stick.url, SHORT), wake_timeout=SHORT))) as modem:
+        with closing(SerialModem(settings_for(stick.url, patience))) as modem:
             with suppress(ModemError):
                 modem.open()
                 return modem.submit([PART], yes) == [5]
@@ -537,7 +537,9 @@ def opens_and_sends(line: str, answer: bytes) -> bool:
 def test_only_pdu_mode_is_indispensable(answer: bytes) -> None:
     opening = opening_lines()
     assert "AT+CNMI=?" in opening
-    assert [line for line in opening if not opens_and_sends(line, answer)] == ["AT+CMGF=0"]
+    failed = [line for line in opening if not opens_and_sends(line, answer)]
+    # Once more with patience: a busy machine misses short deadlines too.
+    assert [line for line in failed if not opens_and_sends(line, answer, SHORT * 8)] == ["AT+CMGF=0"]
 
 
 @pytest.mark.parametrize("answer", [b"", b"\r\n+CME ERROR: 100\r\n"])
