@@ -254,6 +254,21 @@ def test_a_call_rings_until_it_is_hung_up() -> None:
     assert not dongle.ringing
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_rings_on_the_ports_where_the_stick_says_so_as_each_wants_it(kind: str) -> None:
+    dongle = ready(personality=kind)
+    app = dongle.channels.get("app")
+    if app is not None:
+        app.feed(b"ATE0;+CRC=1;+CLIP=1\r", START)
+        app.drain()
+    dongle.call("08990000007", START)
+    assert dongle.drain() == b"\r\nRING\r\n"
+    assert all(not channel.drain() for role, channel in dongle.channels.items() if role not in SPEAKING)
+    if app is not None:
+        shown = b'\r\n+CRING: VOICE\r\n\r\n+CLIP: "08990000007",129,"",,"",0\r\n'
+        assert app.drain() == (shown if personality(kind).rings == "every" else b"")
+
+
 def test_on_2g_a_call_holds_texts_up() -> None:
     dongle = ready(personality="simcom")
     dongle.call("+628990000007", START)
@@ -300,6 +315,33 @@ def test_each_kind_spells_ussd_in_its_own_form(kind: str) -> None:
     assert dialled(dongle, "*9#", form) == ["+CUSD: 4"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_is_not_shown_after_cusd_0_but_the_code_is_dialled(kind: str) -> None:
+    dongle = ready(personality=kind)
+    dongle.network.ussd["*888#"] = Menu("Pulsa", {"1": Menu("Rp 5")})
+    given = ussd.encode("*888#", personality(kind).ussd)
+    assert say(dongle, f'AT+CUSD=0,"{given}",15') == OK
+    assert dongle.step(second(120)) == b""  # nor is its end
+    assert [(one.kind, one.text) for one in dongle.network.ledger] == [("ussd", "Pulsa")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("code", ["*888#;", "*888#", " *888# ;"])
+def test_atd_dials_a_code_where_the_stick_does_that(kind: str, code: str) -> None:
+    dongle = ready(personality=kind)
+    dongle.network.ussd["*888#"] = "Pulsa"
+    say(dongle, "AT+CUSD=1")
+    dials = personality(kind).dials_codes
+    assert say(dongle, f"ATD{code}") == (OK if dials else "\r\nNO CARRIER\r\n")
+    assert dongle.step(second(1)) == (b'\r\n+CUSD: 0,"Pulsa",15\r\n' if dials else b"")
+    assert say(dongle, "ATD+628990000007;") == "\r\nNO CARRIER\r\n"
+
+
+def test_atd_dials_no_code_without_a_network() -> None:
+    dongle = ready(personality="etsi")
+    assert say(dongle, "AT+CFUN=4;D*888#;") == "\r\n+CME ERROR: 30\r\n"
+
+
 def test_packed_ussd_takes_no_text_until_it_is_told_to() -> None:
     dongle = ready(personality="huawei")
     dongle.network.ussd["*888#"] = "Pulsa"
@@ -325,11 +367,15 @@ def test_a_menu_waits_for_an_answer_and_times_out() -> None:
 def test_the_network_may_say_something_unasked() -> None:
     dongle = ready(personality="etsi")
     push(dongle, "Paket hampir habis", START)
+    assert dongle.drain() == b""
+    say(dongle, "AT+CUSD=1")
+    push(dongle, "Paket hampir habis", START)
     assert dongle.drain() == b'\r\n+CUSD: 0,"Paket hampir habis",15\r\n'
 
 
 def test_what_gsm7_lacks_comes_in_ucs2() -> None:
     dongle = ready(personality="huawei")
+    say(dongle, "AT+CUSD=1")
     push(dongle, "Сальдо", START)
     assert dongle.drain() == f'\r\n+CUSD: 0,"{ussd.encode("Сальдо", "ucs2")}",72\r\n'.encode()
 
@@ -491,3 +537,31 @@ def test_a_call_ends_when_the_radio_goes_off() -> None:
     say(dongle, "AT+CFUN=4")
     assert not dongle.ringing
     assert dongle.step(second(4)) == b""
+
+
+# -- packet data -------------------------------------------------------------------------------------
+
+
+def test_contexts_are_remembered_over_a_restart_and_forgotten_by_their_number() -> None:
+    """3GPP TS 27.007 §10.1.1."""
+    dongle = ready(personality="etsi")
+    assert answer(dongle, 'AT+CGDCONT=3,"ipv4v6","ims";+CGDCONT=2,"IP","m2m","10.0.0.1",1,2') == ["OK"]
+    say(dongle, "AT+CFUN=1,1")
+    say(dongle, "ATE0")
+    assert answer(dongle, "AT+CGDCONT?") == [
+        '+CGDCONT: 1,"IP","internet","",0,0',
+        '+CGDCONT: 2,"IP","m2m","10.0.0.1",1,2',
+        '+CGDCONT: 3,"IPV4V6","ims","",0,0',
+        "OK",
+    ]
+    assert answer(dongle, "AT+CGDCONT=1;+CGDCONT=3;+CGACT?") == ["+CGACT: 2,0", "OK"]
+    assert answer(dongle, "AT+CGDCONT=2;+CGDCONT?") == ["OK"]
+
+
+@pytest.mark.parametrize("given", ["0", "17", "x", '1,"X25"', '1,"IP","a","",3', '1,"IP","a","",0,4'])
+def test_a_context_that_makes_no_sense_is_refused(given: str) -> None:
+    dongle = ready(personality="etsi")
+    before = answer(dongle, "AT+CGDCONT?")
+    say(dongle, "AT+CMEE=1")
+    assert answer(dongle, f"AT+CGDCONT={given}") == ["+CME ERROR: 50"]
+    assert answer(dongle, "AT+CGDCONT?") == before

@@ -361,17 +361,31 @@ def _cind(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     return []
 
 
-def _contexts(name: str) -> Handler:
-    """Packet data, of which there is one context that nobody uses: +CGDCONT, +CGACT."""
-
-    def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-        if op == "?":
-            return ['+CGDCONT: 1,"IP","internet","",0,0'] if name == "+CGDCONT" else ["+CGACT: 1,0"]
-        if op == "=?":
-            return ['+CGDCONT: (1-16),"IP",,,(0-2),(0-3)'] if name == "+CGDCONT" else ["+CGACT: (0,1)"]
+def _cgdcont(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """The contexts of packet data, kept over a restart; one that is only named is forgotten (3GPP TS 27.007 §10.1.1)."""
+    contexts = channel.dongle.contexts
+    if op == "=?":
+        return ['+CGDCONT: (1-16),"IP",,,(0-2),(0-3)']
+    if op != "=":
+        return [f"+CGDCONT: {cid},{contexts[cid]}" for cid in sorted(contexts)]
+    values = arguments(arg)
+    cid = number(values[0], 1, 16, cme(50))
+    if len(values) == 1:
+        contexts.pop(cid, None)
         return []
+    kind, name, address, data, head, *_ = (*values[1:], *[""] * 5)
+    if kind.upper() not in ("", "IP", "PPP", "IPV6", "IPV4V6"):
+        raise cme(50)
+    pressed = number(data or "0", 0, 2, cme(50)), number(head or "0", 0, 3, cme(50))
+    contexts[cid] = f'"{kind.upper() or "IP"}","{name}","{address}",{pressed[0]},{pressed[1]}'
+    return []
 
-    return handler
+
+def _cgact(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """No context is ever active: nobody uses packet data here."""
+    if op == "=?":
+        return ["+CGACT: (0,1)"]
+    return [f"+CGACT: {cid},0" for cid in sorted(channel.dongle.contexts)] if op == "?" else []
 
 
 def _ws46(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
@@ -441,9 +455,9 @@ COMMANDS: dict[str, Handler] = {
     "+CCWA": _accepted,
     "+CCFC": _accepted,
     "+CFUN": _cfun,
-    "+CGACT": _with_sim(_contexts("+CGACT")),
+    "+CGACT": _with_sim(_cgact),
     "+CGATT": _with_sim(_cgatt),
-    "+CGDCONT": _contexts("+CGDCONT"),
+    "+CGDCONT": _cgdcont,
     "+CGMI": _fixed(lambda dongle: [dongle.maker]),
     "+CGMM": _fixed(lambda dongle: [dongle.model]),
     "+CGMR": _fixed(lambda dongle: [dongle.revision]),

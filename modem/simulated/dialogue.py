@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Lines = list[str] | None
 
+_CODE = re.compile(r"[*#][0-9*#]*#")
 USSD_WAIT = timedelta(milliseconds=500)  # an answer of the network comes after OK, about so long
 MENU_WAIT = timedelta(seconds=60)  # networks end a dialogue that nobody answers; how soon is theirs to say
 DONE, MORE, ENDED, UNSUPPORTED, TIMED_OUT = 0, 1, 2, 4, 5  # 3GPP TS 27.007 §7.15 <m>
@@ -37,11 +39,22 @@ def cusd(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         return []
     channel.profile.ussd_shown = kind
     if len(values) > 1 and values[1]:
-        if not dongle.registered:
-            raise cme(30)
-        code = _entered(channel, values[1])
-        dongle.plan(now + USSD_WAIT, lambda at: _answer(channel, code, at))
+        _ask(channel, _entered(channel, values[1]), now)
     return []
+
+
+def _ask(channel: Channel, code: str, now: datetime) -> None:
+    """Dial a code: the network answers after OK. Raises Refused without a network."""
+    dongle = channel.dongle
+    if not dongle.registered:
+        raise cme(30)
+    dongle.plan(now + USSD_WAIT, lambda at: _answer(channel, code, at))
+
+
+def _show(channel: Channel, shown: str) -> None:
+    """What the network said, unless +CUSD=0 wants it hidden."""
+    if channel.profile.ussd_shown:
+        channel.urc(f"+CUSD: {shown}")
 
 
 def push(dongle: Dongle, text: str, now: datetime, *, choices: dict[str, Menu] | None = None) -> None:
@@ -57,7 +70,7 @@ def _answer(channel: Channel, code: str, now: datetime) -> None:
     found = dongle.network.dial(dongle.sim, code, dongle.menu, now)
     if found is None:
         dongle.menu = None
-        channel.urc(f"+CUSD: {UNSUPPORTED}")
+        _show(channel, str(UNSUPPORTED))
     else:
         _say(channel, found, now)
 
@@ -68,12 +81,12 @@ def _say(channel: Channel, found: Menu, now: datetime) -> None:
     dongle.dialogue += 1
     mark = dongle.dialogue
     shown, coding = _spelled(channel, found.text)
-    channel.urc(f'+CUSD: {MORE if found.choices else DONE},"{shown}",{coding}')
+    _show(channel, f'{MORE if found.choices else DONE},"{shown}",{coding}')
 
     def time_out(at: datetime) -> None:
         if dongle.dialogue == mark and dongle.menu is not None:
             dongle.menu = None
-            channel.urc(f"+CUSD: {TIMED_OUT}")
+            _show(channel, str(TIMED_OUT))
 
     if found.choices:
         dongle.plan(now + MENU_WAIT, time_out)
@@ -129,7 +142,11 @@ def hang_up(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
 
 
 def dial(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    """ATD: nobody ever answers."""
+    """ATD: nobody ever answers, but a code is dialled as by +CUSD where the stick does that (3GPP TS 22.030 §6.5.3.2)."""
+    code = "".join(arg.split()).removesuffix(";")
+    if _CODE.fullmatch(code) and channel.dongle.personality.dials_codes:
+        _ask(channel, code, now)
+        return []
     if channel.dongle.sim.barred & {"AO", "OI"}:
         raise Refused
     channel.result("NO CARRIER")

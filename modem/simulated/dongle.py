@@ -67,6 +67,7 @@ class Dongle:
         self.sr = Storage("SR", SR_SLOTS, first)
         self.indications = [0, 0, 0, 0, 0]
         self.settings: dict[str, str] = {}
+        self.contexts = {1: '"IP","internet","",0,0'}
         self.channels: dict[str, Channel] = {}
         self.channels = {role: Channel(self, role) for role in self.personality.ports}
         self.control = self.channels[CONTROL]
@@ -457,10 +458,11 @@ class Dongle:
         if not left:
             self.hang_up(now)
             return
-        profile = self.urc_port.profile
-        self.urc("+CRING: VOICE" if profile.call_type_shown else "RING")
-        if profile.caller_shown:
-            self.urc(f'+CLIP: "{self.caller}",{145 if self.caller[:1] == "+" else 129},"",,"",0')
+        every = self.personality.rings == "every"
+        for channel in self.channels.values() if every else (self.urc_port,):
+            channel.urc("+CRING: VOICE" if channel.profile.call_type_shown else "RING")
+            if channel.profile.caller_shown:
+                channel.urc(f'+CLIP: "{self.caller}",{145 if self.caller[:1] == "+" else 129},"",,"",0')
         self.plan(now + RING_EVERY, lambda at: self._ring(call, left - 1, at))
 
     def take_call(self) -> None:

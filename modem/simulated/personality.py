@@ -33,6 +33,8 @@ class Personality:
     unknown: str
     unnamed: str
     ussd: str
+    dials_codes: bool
+    rings: str
     generation: int
     reset: str
     boot_time: timedelta
@@ -95,6 +97,8 @@ def _personality(name: str, table: dict[str, Any]) -> Personality:
         unknown=table["unknown"],
         unnamed=table.get("unnamed", ""),
         ussd=table["ussd"],
+        dials_codes=table["dials_codes"],
+        rings=table["rings"],
         generation=table["generation"],
         reset=table["reset"],
         boot_time=timedelta(seconds=table["boot_seconds"]),
