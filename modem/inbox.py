@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from modem import at, verdicts
@@ -16,6 +16,8 @@ _SMS_SECONDS = (
 _STARTING_PAUSE = 1.0
 _CHANCES = 3  # for a modem that refused every indication while it started; each costs a dozen commands
 _MOST_HANGS = 2  # of +CMGL one after the other, each as long as its patience; then slots are read one by one
+_MOST_BAD_SLOTS = 3  # that can never be read, of one storage; each costs its patience three times
+_SLOT_TRIES = 2
 _STORAGES = ("SM", "ME", "SR")  # 3GPP TS 27.005 §3.1; MT is SM and ME together
 _UNNAMED = "SM"  # for a modem without +CPMS: its only storage, whatever it is
 
@@ -263,14 +265,38 @@ class Inbox:
             self._indices_that_may_be_removed,
         )
         for indices in ways:
+            failed = []
             for index in sorted(set(indices()) - tried):
                 if len(found) == used:
                     return found
                 tried.add(index)
-                stored = self.read(storage, index)
+                try:
+                    stored = self.read(storage, index)
+                except ModemLost:
+                    raise
+                except ModemError:
+                    failed.append(index)
+                    if len(failed) > _MOST_BAD_SLOTS:
+                        raise  # it is not the slots
+                    continue
                 if stored is not None:
                     found.append(stored)
+            found += self._at_last(storage, failed)
         return found
+
+    def _at_last(self, storage: str, indices: Iterable[int]) -> Iterator[Stored]:
+        """Slots that could not be read, tried again: one that never can be hinders the others no longer."""
+        for index in indices:
+            for _ in range(_SLOT_TRIES):
+                try:
+                    stored = self.read(storage, index)
+                except ModemLost:
+                    raise
+                except ModemError:
+                    continue
+                if stored is not None:
+                    yield stored
+                break
 
     def _indices_that_may_be_removed(self) -> Collection[int]:
         """Those of `AT+CMGD=?`, which are the ones in use (3GPP TS 27.005 §3.5.4), for a modem that counts from elsewhere."""

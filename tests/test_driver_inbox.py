@@ -74,6 +74,20 @@ def test_a_list_that_fails_is_read_slot_by_slot(modem: SerialModem, peer: Peer) 
     assert "AT+CMGR=6" not in peer.heard  # both that are there were found
 
 
+def test_a_slot_that_can_never_be_read_hinders_no_other(modem: SerialModem, peer: Peer) -> None:
+    peer.answers["AT+CMGL=4"] = b"\r\n+CMS ERROR: 320\r\n"
+    peer.answers["AT+CMGR=1"] = b"\r\n+CMS ERROR: 320\r\n"
+    peer.answers["AT+CMGR=3"] = listed("R", 3)
+    assert modem.inbox("SM") == [Stored("SM", 3, PDU, 1)]
+    assert peer.heard.count("AT+CMGR=1") == 3
+    for index in range(20):
+        peer.answers[f"AT+CMGR={index}"] = b"\r\n+CMS ERROR: 320\r\n"
+    peer.heard.clear()
+    with pytest.raises(ModemError, match="memory_failure"):
+        modem.inbox("SM")
+    assert len([line for line in peer.heard if "CMGR" in line]) == 4
+
+
 def test_only_what_is_still_there_is_forgotten(peer: Peer) -> None:
     steps: list[str] = []
     with opened(settings_for(peer.url), steps) as modem:
