@@ -300,7 +300,7 @@ def test_the_control_socket_plays_the_world(folder: Path) -> None:
             one: dict[str, object] = found["xl-1"]
             return one
 
-        port.write(b"ATE0;+CNMI=2,1,0,0,0;+CUSD=1\r")
+        port.write(b"ATE0;+CNMI=2,1,0,0,0\r")
         port.read_until(b"OK\r\n")
         assert do("call", **{"from": "+628990000001"}) == {"rings": True}
         assert port.read_until(b"RING\r\n") == b"\r\nRING\r\n"

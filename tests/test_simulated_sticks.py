@@ -366,6 +366,7 @@ def test_a_menu_waits_for_an_answer_and_times_out() -> None:
 
 def test_the_network_may_say_something_unasked() -> None:
     dongle = ready(personality="etsi")
+    say(dongle, "AT+CUSD=0")
     push(dongle, "Paket hampir habis", START)
     assert dongle.drain() == b""
     say(dongle, "AT+CUSD=1")
@@ -375,7 +376,6 @@ def test_the_network_may_say_something_unasked() -> None:
 
 def test_what_gsm7_lacks_comes_in_ucs2() -> None:
     dongle = ready(personality="huawei")
-    say(dongle, "AT+CUSD=1")
     push(dongle, "Сальдо", START)
     assert dongle.drain() == f'\r\n+CUSD: 0,"{ussd.encode("Сальдо", "ucs2")}",72\r\n'.encode()
 

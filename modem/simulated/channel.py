@@ -67,6 +67,7 @@ class Profile:
     call_type_shown: bool = False
     phonebook: str = "SM"
     ussd_shown: int = 0
+    ussd_hidden: bool = False
     kept: dict[str, str] = field(default_factory=dict)
 
 

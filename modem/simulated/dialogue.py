@@ -38,6 +38,7 @@ def cusd(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         dongle.dialogue += 1
         return []
     channel.profile.ussd_shown = kind
+    channel.profile.ussd_hidden = kind == 0
     if len(values) > 1 and values[1]:
         _ask(channel, _entered(channel, values[1]), now)
     return []
@@ -52,8 +53,8 @@ def _ask(channel: Channel, code: str, now: datetime) -> None:
 
 
 def _show(channel: Channel, shown: str) -> None:
-    """What the network said, unless +CUSD=0 wants it hidden."""
-    if channel.profile.ussd_shown:
+    """What the network said, unless +CUSD=0 was said; makers differ in what they show before anything was."""
+    if not channel.profile.ussd_hidden:
         channel.urc(f"+CUSD: {shown}")
 
 
