@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from modem.pdu import StoredSubmit, encode_deliver
 from modem.simulated import commands, messages, odd, sending
 from modem.simulated.channel import Channel, Profile
-from modem.simulated.faults import Dice
+from modem.simulated.dice import Dice
 from modem.simulated.grammar import cms
 from modem.simulated.knobs import NONE, Knobs
 from modem.simulated.menus import Menu
