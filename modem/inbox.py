@@ -58,6 +58,7 @@ class Inbox:
         self._hangs = 0
         self._chances = _CHANCES
         self._at_once = False
+        self._guessed = False
         self._indicated: tuple[int, ...] | None = None
         self._acknowledges = False
         # Below: guarded by the session's condition.
@@ -118,7 +119,7 @@ class Inbox:
         mode = at.bodies("+CMGF", session.query("AT+CMGF?"))
         memories = [name for name, _, _ in at.memories(session.query("AT+CPMS?"))]
         wanted = self._indicated
-        again = wanted is None and self._chances > 0
+        again = (wanted is None or self._guessed) and self._chances > 0
         routing = at.numbers("+CNMI", session.query("AT+CNMI?"))
         if (
             not again
@@ -155,10 +156,11 @@ class Inbox:
 
     def _choose_storages(self) -> None:
         session = self._session
-        offered = at.memories_offered(session.attempt("AT+CPMS=?"))
-        if not offered or not offered[0]:
+        offered = at.memories_offered(self._surely("AT+CPMS=?"))
+        self._guessed = not offered or not offered[0]
+        if self._guessed:
             # A modem that does not tell which storages it has.
-            taken = tuple(name for name in _STORAGES if session.attempt(f'AT+CPMS="{name}"'))
+            taken = tuple(name for name in _STORAGES if self._surely(_cpms([name])))
             offered = [taken, taken, taken]
         if not offered[0]:
             self._keep_the_current_one()
@@ -175,6 +177,10 @@ class Inbox:
                 self._drop_reports_that_cannot_be_read()
                 return
         raise ModemError("no_storage", "the modem refuses every storage for SMS (AT+CPMS): use another stick")
+
+    def _surely(self, command: str) -> list[str]:
+        """Like `attempt`, twice: a storage that is left out for one lost answer would not be read as long as the session lasts."""
+        return self._session.attempt(command) or self._session.attempt(command)
 
     def _drop_reports_that_cannot_be_read(self) -> None:
         """Some offer SR and refuse it: nothing may be sent there."""
