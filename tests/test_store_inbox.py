@@ -92,11 +92,11 @@ def test_a_slot_used_again_after_its_removal_was_confirmed(store: Store, clock: 
 
 def test_a_slot_that_a_whole_reading_found_empty(store: Store, clock: HandClock) -> None:
     lane = open_lane(store, clock())
-    first, stays = keep(store, lane, clock(), ("SM:1", PDU), ("SM:2", PDU))
-    store.write(lambda tx: inbox.only_in(tx, lane.sim_id, ["SM:2"]))
-    again, same = keep(store, lane, clock(), ("SM:1", PDU), ("SM:2", PDU))
+    first, stays, unread = keep(store, lane, clock(), ("SM:1", PDU), ("SM:2", PDU), ("ME:1", PDU))
+    store.write(lambda tx: inbox.only_in(tx, lane.sim_id, {"SM"}, ["SM:2"]))
+    again, same, also = keep(store, lane, clock(), ("SM:1", PDU), ("SM:2", PDU), ("ME:1", PDU))
     assert again.id != first.id
-    assert same == stays
+    assert (same, also) == (stays, unread)  # the stick's own memory was not read
 
 
 def test_what_came_without_a_slot_is_always_new(store: Store, clock: HandClock) -> None:
@@ -109,7 +109,7 @@ def test_slots_are_the_sims_own(store: Store, clock: HandClock) -> None:
     one, two = open_lane(store, clock()), open_lane(store, clock(), "xl-2")
     first, second = keep(store, one, clock(), ("SM:1", PDU)), keep(store, two, clock(), ("SM:1", PDU))
     assert first[0].id != second[0].id
-    store.write(lambda tx: inbox.only_in(tx, one.sim_id, []))
+    store.write(lambda tx: inbox.only_in(tx, one.sim_id, {"SM"}, []))
     assert keep(store, two, clock(), ("SM:1", PDU)) == second
 
 

@@ -37,6 +37,7 @@ class Receiver:
         self._left: dict[str, int] = {}  # kept, and could not be removed, by storage
         self._again: set[str] = set()  # of these, which were looked for once more
         self._storages: dict[str, list[int]] = {}
+        self._empty: set[str] = set()  # storages that a count of this step found empty
         self._noted = True
         self._calls = 0
         self.deadline: datetime | None = None
@@ -61,6 +62,7 @@ class Receiver:
         whole = self._whole_at is None or not timedelta(0) <= now - self._whole_at < WHOLE_EVERY
         whole = whole or ("", 0) in hints
         counted = False
+        self._empty = set()
         if not whole:
             for storage, index in sorted(hints):
                 stored = self._modem.read(storage, index)
@@ -93,6 +95,7 @@ class Receiver:
     def _count(self) -> list[Usage]:
         """How full each storage is, and calls that came meanwhile: written down with what is kept."""
         counts = self._modem.usage()
+        self._empty = {usage.storage for usage in counts if usage.used == 0}
         shown = {usage.storage: [usage.used, usage.total] for usage in counts}
         calls = self._modem.calls()
         if calls or shown != self._storages:
@@ -131,12 +134,14 @@ class Receiver:
         place, removed, foreign = self._place, list(self._removed), self._foreign
         pairs = [(None if s.storage.startswith(DIRECT) else f"{s.storage}:{s.index}", s.pdu) for s in found]
         counts = None if self._noted else (self._storages, self._calls)
+        # A storage where nothing was found was read if its count says so; else it may have been passed over.
+        read = {s.storage for s in found if not s.storage.startswith(DIRECT)} | self._empty
 
         def keep(tx: Tx) -> list[inbox.Kept]:
             lanes.lock(tx, place.lane, place.fence)
             kept = inbox.keep(tx, sim_id=place.sim_id, lane=place.lane, found=pairs, removed=removed, now=now)
             if whole:
-                inbox.only_in(tx, place.sim_id, [slot for slot, _ in pairs if slot])
+                inbox.only_in(tx, place.sim_id, read, [slot for slot, _ in pairs if slot])
             if counted:
                 lanes.inbox_read(tx, place.sim_id, now)
             if counts is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -121,13 +121,15 @@ def clear(tx: Tx, tpdu_ids: Sequence[str]) -> None:
         tx.put(_CLEAR, {"wanted_id": tpdu_id})
 
 
-def only_in(tx: Tx, sim_id: str, slots: Sequence[str]) -> None:
-    """The whole SIM was read: what was noted in any other slot lies there no more."""
-    tx.execute(
-        update(t.tpdus)
-        .where(_d.sim_id == sim_id, text("slot IS NOT NULL"), _d.slot.not_in(slots))
-        .values(slot=None)
-    )
+def only_in(tx: Tx, sim_id: str, storages: Collection[str], slots: Sequence[str]) -> None:
+    """These storages were read whole: what was noted in any other slot of theirs lies there no more."""
+    if storages:
+        there = or_(*(_d.slot.startswith(f"{name}:", autoescape=True) for name in sorted(storages)))
+        tx.execute(
+            update(t.tpdus)
+            .where(_d.sim_id == sim_id, text("slot IS NOT NULL"), there, _d.slot.not_in(slots))
+            .values(slot=None)
+        )
 
 
 _UNDECIDED = (
