@@ -55,12 +55,11 @@ RANKS: dict[str, list[set[str]]] = {
             "counts",
             "phones",
             "requests",
-            "diagnosis",
             "sims",
         },
         {"submissions"},
         {"inbox", "lanes", "batches"},
-        {"replies", "diagnosis"},
+        {"replies", "diagnosis", "loops"},
     ],
     "app/exchange": [
         {"reception", "housekeeper", "batches", "webhooks", "health"},
