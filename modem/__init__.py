@@ -14,6 +14,7 @@ from modem.pdu import (
     encode_submit,
     fits_one_part,
     join,
+    report_outcome,
     split,
 )
 from modem.port import (
@@ -59,5 +60,6 @@ __all__ = [
     "encode_submit",
     "fits_one_part",
     "join",
+    "report_outcome",
     "split",
 ]

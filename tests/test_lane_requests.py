@@ -14,6 +14,7 @@ from lanes_playing import Stage, card, staged
 
 from app.store import requests
 from app.store.requests import Request
+from modem.simulated.dialogue import push
 from modem.simulated.menus import Menu
 
 SOON = 2.0  # seconds, also where another process asks
@@ -69,6 +70,15 @@ def test_a_ussd_code_is_dialled_and_its_menu_answered(stage: Stage) -> None:
         assert menu.answer == {"text": "1 Pulsa 2 Kuota", "more": True}
         assert asked(stage, "ussd", code="1").answer == {"text": "Pulsa Rp 12.345", "more": False}
     stage.answered(stage.ask(card(1)))
+
+
+def test_what_the_network_said_by_itself_is_told_beside_the_answer(stage: Stage) -> None:
+    stage.network.ussd["*888#"] = Menu("Pulsa Rp 12.345")
+    push(stage.dongles["xl-1"], "Bonus kuota 1 GB", stage.clock.now)
+    with network_talks(stage):
+        said = asked(stage, "ussd", code="*888#")
+        assert said.answer == {"text": "Pulsa Rp 12.345", "more": False, "pushed": ["Bonus kuota 1 GB"]}
+        assert asked(stage, "ussd", code="*888#").answer == {"text": "Pulsa Rp 12.345", "more": False}
 
 
 def test_a_menu_that_nobody_goes_on_with_is_ended(stage: Stage) -> None:

@@ -23,7 +23,8 @@ def answer(modem: Modem, request: Request, url: str, *, pin_given: bool) -> Mapp
         if not re.fullmatch(USSD_CODE, code):
             raise ModemError("invalid", "a USSD code has digits, * and #, such as *888#")
         said = modem.ussd(code, USSD_WAITS)
-        return {"text": said.text, "more": said.more}
+        pushed = modem.pushed()  # the network's own texts, or an answer that came too late for its code
+        return {"text": said.text, "more": said.more, **({"pushed": pushed} if pushed else {})}
     if request.kind == "diagnosis":
         facts = gather(modem, url)
         findings = port_findings(facts, pin_given=pin_given)

@@ -19,14 +19,12 @@ from app.store.engine import Store, Tx
 from app.store.phones import DueAnswer
 from app.store.questions import move
 from app.store.submissions import end_submission
-from modem import Deliver, PduError, StatusReport, decode, join
+from modem import Deliver, PduError, StatusReport, decode, join, report_outcome
 
 OLD = timedelta(
     minutes=5
 )  # a text stamped so long before a question cannot answer it (design, section 4.1, rule 3)
 OLD_LIMIT = 3  # of the last 20 texts: then the centre's clock is not believed (design, section 4.1, rule 3)
-PERMANENT = 0x40  # TP-ST from here on: the service centre gave up (3GPP TS 23.040 §9.2.3.15)
-TRYING = 0x20  # TP-ST from here to 0x3F: still trying
 
 _SILENT = "The service did not answer in time. A late answer is still taken; asking again costs another SMS."
 _UNSURE = (
@@ -405,9 +403,10 @@ def settle_report(tx: Tx, reported: inbox.Reported, status: int, now: datetime) 
 
     One that is only likely to be this submission's fails nothing.
     """
-    if status < TRYING:
+    outcome = report_outcome(status)
+    if outcome == "delivered":
         inbox.delivered(tx, reported, now, "network")
-    elif status >= PERMANENT and reported.certain:
+    elif outcome == "failed" and reported.certain:
         inbox.undelivered(tx, reported, status, now, "network")
 
 

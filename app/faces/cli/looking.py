@@ -65,6 +65,8 @@ def lanes_ussd(
     session: Session = ctx.obj
     answer = _ask(session, name, {"kind": "ussd", "code": code})
     session.say(str(answer["text"]))
+    for said in answer.get("pushed", []):
+        session.note(f"The network also said by itself: {said}")
     if answer["more"] and not session.json:
         session.note(f"The network waits for a choice: bpjs-sms lanes ussd {name} CHOICE")
 
