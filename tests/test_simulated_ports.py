@@ -253,6 +253,19 @@ def test_a_pty_speaks_survives_its_peer_and_keeps_the_ledger(folder: Path) -> No
     assert sorted(path.name for path in folder.iterdir()) == ["ledger.ndjson"]
 
 
+def test_another_thread_may_pull_the_stick_out_while_it_talks(folder: Path) -> None:
+    dongle = new_dongle()
+    with served(folder, dongle):
+        for _ in range(1000):
+            with serial.Serial(str(folder / "xl-1"), timeout=5, write_timeout=5) as port:
+                port.write(b"ATI;+CGMR;+CGMI;+CGMM;+CGSN\r" * 10)
+                while port.in_waiting < 100:
+                    port.read(1)
+                dongle.unplug(datetime.now(UTC))
+            assert not (folder / "xl-1").is_symlink()
+            dongle.plug(datetime.now(UTC))
+
+
 def test_the_control_socket(folder: Path) -> None:
     with served(folder, new_dongle()):
         assert control(folder, {"do": "text", "from": "PROMO", "to": OWN, "text": "murah"}) == {

@@ -41,12 +41,13 @@ class ControlError(Exception):
 
 
 class _Port:
-    """One port of a dongle on a pty of its own."""
+    """One port of a dongle on a pty of its own. Whoever has the dongle may plug it, so each call holds the network's lock."""
 
     def __init__(
         self, folder: Path, name: str, channel: Channel, selector: selectors.BaseSelector, talking: set[_Port]
     ) -> None:
         self.channel = channel
+        self.lock = channel.dongle.network.lock
         self.talking = talking
         self.link = folder / name
         self.selector = selector
@@ -60,47 +61,62 @@ class _Port:
 
     def plugged(self, there: bool) -> None:
         """Make the pty and its name, or let both vanish: readers get end of file or EIO, as when a stick is pulled out."""
-        if there == (self.master >= 0):
-            return
-        if there:
-            self.master, self.slave = os.openpty()
-            # The slave is kept open, so that it stays raw and a peer may close it and come back.
-            tty.setraw(self.slave)
-            os.set_blocking(self.master, False)
-            self.selector.register(self.master, selectors.EVENT_READ, self)
-            new = self.link.with_name(f".{self.link.name}.new")
-            new.unlink(missing_ok=True)
-            new.symlink_to(os.ttyname(self.slave))
-            new.replace(self.link)
-        else:
-            self.selector.unregister(self.master)
-            self._writing = False
-            self.link.unlink(missing_ok=True)
-            os.close(self.master)
-            os.close(self.slave)
-            self.master = self.slave = -1
-            self.pending.clear()
+        with self.lock:
+            if there and self.master < 0:
+                self._make()
+            elif not there and self.master >= 0:
+                self._remove()
+
+    def _make(self) -> None:
+        self.master, self.slave = os.openpty()
+        # The slave is kept open, so that it stays raw and a peer may close it and come back.
+        tty.setraw(self.slave)
+        os.set_blocking(self.master, False)
+        self.selector.register(self.master, selectors.EVENT_READ, self)
+        new = self.link.with_name(f".{self.link.name}.new")
+        new.unlink(missing_ok=True)
+        new.symlink_to(os.ttyname(self.slave))
+        new.replace(self.link)
+
+    def _remove(self) -> None:
+        self.selector.unregister(self.master)
+        self._writing = False
+        self.link.unlink(missing_ok=True)
+        os.close(self.master)
+        os.close(self.slave)
+        self.master = self.slave = -1
+        self.pending.clear()
 
     def close(self) -> None:
-        self.channel.on_output = self.channel.on_plug = None
-        self.plugged(False)
+        with self.lock:
+            self.channel.on_output = self.channel.on_plug = None
+            self.plugged(False)
 
     def collect(self) -> None:
-        self.pending += self.channel.drain()
-        self.talking.add(self)
+        with self.lock:
+            self.pending += self.channel.drain()
+            self.talking.add(self)
 
     def receive(self, now: datetime) -> None:
-        try:
-            data = os.read(self.master, _CHUNK)
-        except BlockingIOError:
-            return
-        self.pending += self.channel.feed(data, now)
-        self.talking.add(self)
+        with self.lock:
+            if self.master < 0:
+                return
+            try:
+                data = os.read(self.master, _CHUNK)
+            except BlockingIOError:
+                return
+            self.pending += self.channel.feed(data, now)
+            self.talking.add(self)
 
     def send(self, now: datetime) -> None:
         """Write what the pty takes; the rest when it takes more."""
-        if self.master < 0 or not self.pending:
-            return
+        with self.lock:
+            if self.pending:
+                self._write(now)
+            if not self.pending:
+                self.talking.discard(self)
+
+    def _write(self, now: datetime) -> None:
         try:
             written = os.write(self.master, self.pending)
         except BlockingIOError:
@@ -143,9 +159,10 @@ class _Stand:
         self.selector.register(self.listener, selectors.EVENT_READ, None)
         self.peers: set[_Peer] = set()
         self.ledger: IO[str] = (folder / LEDGER).open("a", encoding="utf-8")
-        for entry in network.ledger:
-            self.write(entry)
-        network.on_entry = self.write
+        with network.lock:
+            for entry in network.ledger:
+                self.write(entry)
+            network.on_entry = self.write
         self.talking: set[_Port] = set()
         self.ports = [
             _Port(folder, port_name(name, role), channel, self.selector, self.talking)
@@ -183,16 +200,15 @@ class _Stand:
                 self.selector.register(connection, selectors.EVENT_READ, peer)
             elif isinstance(key.data, _Peer):
                 self.listen(key.data, now)
-            elif key.data.master >= 0 and events & selectors.EVENT_READ:
+            elif events & selectors.EVENT_READ:
                 key.data.receive(now)
         self.flush(now)
 
     def flush(self, now: datetime) -> None:
-        self.ledger.flush()
-        for port in list(self.talking):
-            port.send(now)
-            if not port.pending:
-                self.talking.discard(port)
+        with self.network.lock:
+            self.ledger.flush()
+            for port in list(self.talking):
+                port.send(now)
 
     def drop(self, peer: _Peer) -> None:
         self.selector.unregister(peer.connection)
