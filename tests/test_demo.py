@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from app.faces.cli.demo import Interference, Report, perform, play
-from app.faces.cli.demo_judge import ADVERTISEMENT, BATCH, FILE, PHONE, PROGRAM, STATUS
+from app.faces.cli.demo import Interference, perform, play
+from app.faces.cli.demo_judge import ADVERTISEMENT, BATCH, FILE, PHONE, PROGRAM, STATUS, Report
 from app.faces.cli.demo_show import MARK, Show
 from app.faces.cli.output import DONE, FAULT, Session
 from app.simulation import WORDING, balance_of, member_of
@@ -109,6 +109,7 @@ def test_everything_comes_out_as_it_must(capsys: pytest.CaptureFixture[str]) -> 
     assert all(question.number in text for question in (*PROGRAM, PHONE, *BATCH))
     assert FILE.splitlines()[0] in text
     assert "make serve" in text
+    assert "bpjs-sms doctor" in text
     assert "README.md" in text
 
 

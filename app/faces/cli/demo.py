@@ -30,7 +30,7 @@ from app.faces.cli.demo_judge import (
     STATUS,
     Found,
     Question,
-    Verdict,
+    Report,
     judge,
 )
 from app.faces.cli.demo_show import Show
@@ -56,36 +56,6 @@ _opening = threading.Lock()  # Alembic migrates one database of a process at a t
 
 Interference = Callable[[Delivery], Sequence[Delivery]]
 Watch = Callable[[Entry], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How the demo came out. `seconds` is how long it took, the start of the gateway included."""
-
-    found: Found
-    verdicts: list[Verdict]
-    seconds: float
-
-    @property
-    def ok(self) -> bool:
-        return all(verdict.ok for verdict in self.verdicts)
-
-    def as_json(self) -> dict[str, Any]:
-        """The judgement, and under it what it was made of."""
-        return {
-            "simulated": True,
-            "ok": self.ok,
-            "seconds": round(self.seconds, 3),
-            "promises": [
-                {"name": v.name, "ok": v.ok, "reason": v.reason, "doubles": v.doubles} for v in self.verdicts
-            ],
-            "checks": self.found.checks,
-            "messages": self.found.messages,
-            "batch": self.found.batch,
-            "results": self.found.results,
-            "phone": [{"from": sender, "text": text} for sender, text in self.found.inbox],
-            "ledger": [entry.as_json() for entry in self.found.ledger],
-        }
 
 
 def run(session: Session) -> int:

@@ -137,6 +137,36 @@ class Found:
         return [e for e in self.ledger if e.kind == kind and e.submit_id == submit.submit_id]
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How the demo came out. `seconds` is how long it took, the start of the gateway included."""
+
+    found: Found
+    verdicts: list[Verdict]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return all(verdict.ok for verdict in self.verdicts)
+
+    def as_json(self) -> dict[str, Any]:
+        """The judgement, and under it what it was made of."""
+        return {
+            "simulated": True,
+            "ok": self.ok,
+            "seconds": round(self.seconds, 3),
+            "promises": [
+                {"name": v.name, "ok": v.ok, "reason": v.reason, "doubles": v.doubles} for v in self.verdicts
+            ],
+            "checks": self.found.checks,
+            "messages": self.found.messages,
+            "batch": self.found.batch,
+            "results": self.found.results,
+            "phone": [{"from": sender, "text": text} for sender, text in self.found.inbox],
+            "ledger": [entry.as_json() for entry in self.found.ledger],
+        }
+
+
 def judge(found: Found) -> list[Verdict]:
     """Every promise of the demo, in the order of the table."""
     mine = [_verdict(found, question) for question in PROGRAM]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -31,13 +31,11 @@ from app.faces.cli.demo_judge import (
     SECOND_ROW,
     Found,
     Question,
+    Report,
     Verdict,
 )
 from app.faces.cli.output import legible, rupiah
 from modem.simulated import Entry
-
-if TYPE_CHECKING:
-    from app.faces.cli.demo import Report
 
 WIDEST = 120
 TRAFFIC = 14  # lines of the live view
@@ -47,7 +45,10 @@ MARK = "SIMULATED: this program plays the dongles, the network and both official
 
 _NEXT = (
     ("make serve", "keeps a gateway running on simulated dongles, and prints a key and a call to try"),
-    ("a real dongle", "plug it in, name its port in bpjs-sms.toml, run bpjs-sms serve: README.md says how"),
+    (
+        "bpjs-sms doctor",
+        "with a real dongle plugged in: says what to write into bpjs-sms.toml, and what is wrong; README.md goes on",
+    ),
 )
 
 
