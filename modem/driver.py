@@ -41,6 +41,8 @@ class SerialModem:
         self._settings = settings
         self._tell: Observer = observer or (lambda step, port: None)
         self._session = Session(settings, self._on_urc)
+        if settings.verdict_owed:
+            self._session.owed = self._session.late_verdicts
         self._inbox = Inbox(self._session, self._tell, settings.url)
         self._dialogue = Dialogue(self._session)
         self._quirks = Quirks()

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import byte_peer
 import pytest
@@ -14,6 +15,7 @@ from byte_peer import (
     LONG,
     PART,
     PARTS,
+    SOON,
     Peer,
     on_pty,
     on_socket,
@@ -232,6 +234,35 @@ def test_a_doubt_whose_verdict_came_casts_no_other(hasty: SerialModem, peer: Pee
     peer.verdicts = [REFUSED]
     with pytest.raises(NotSubmitted):
         hasty.submit([PART], yes)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reference"),
+    [(SENT % 41 + SENT % 42, 42), (REFUSED + SENT % 42, 42), (SENT % 42, 42)],
+)
+def test_a_verdict_that_the_session_before_was_owed_is_not_taken_for_this_one_s(
+    peer: Peer, verdict: bytes, reference: int
+) -> None:
+    with opened(replace(settings_for(peer.url, SOON), verdict_owed=True)) as modem:
+        peer.verdicts = [verdict, SENT % 43]
+        assert modem.submit([PART], yes) == [reference]
+        assert modem.submit([PART], yes) == [43]
+
+
+@pytest.mark.parametrize("verdict", [REFUSED, SENT % 41 + REFUSED])
+def test_a_refusal_that_may_be_for_the_session_before_is_a_doubt(peer: Peer, verdict: bytes) -> None:
+    with opened(replace(settings_for(peer.url, SOON), verdict_owed=True)) as modem:
+        peer.verdicts = [verdict]
+        with pytest.raises(MaybeSubmitted, match="unclear_verdict"):
+            modem.submit([PART], yes)
+
+
+def test_what_the_session_before_was_owed_may_come_while_this_one_opens(peer: Peer) -> None:
+    peer.answers["AT+CIMI"] = SENT % 41 + ANSWERS["AT+CIMI"]
+    with opened(replace(settings_for(peer.url, SOON), verdict_owed=True)) as modem:
+        peer.verdicts = [REFUSED]
+        with pytest.raises(NotSubmitted):
+            modem.submit([PART], yes)
 
 
 def test_a_busy_modem_is_asked_again_for_its_prompt_but_never_given_a_pdu_twice(

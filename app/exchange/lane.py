@@ -270,6 +270,7 @@ class LaneWorker:
             number_type=self._setup.number_type,
             desk=self._desk,
             verdict_within=self._opener.verdict_within(opened.identity),
+            owes=opened.owes,
         )
         receiver = Receiver(
             place, opened.modem, store=self._store, reception=self._reception, foreign=opened.foreign

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from app.domain.states import LaneState
-from app.store import lanes, sims
+from app.store import lanes, sims, submissions
 from app.store.engine import Store
 from modem import Identity, Modem, ModemError, PortSettings, SimLocked, Status
 from modem.discovery import same_iccid
@@ -22,6 +22,10 @@ AWAY = frozenset(
     }
 )  # fmt: skip
 """There is nothing to open yet: looked for again soon, and nothing is done to it, for a stick must not be reset because it is away."""
+VERDICT_LATE = timedelta(
+    minutes=5
+)  # makers give +CMGS up to 180 s; who was given up may still say it after that
+_WIRED = ("socket://", "rfc2217://")  # behind them a modem keeps its power when the port is lost
 SILENT = frozenset({"not_a_modem", "out_of_step", "no_answer"})
 """The port is there and gives no sensible answer: cause for the health ladder."""
 
@@ -63,7 +67,7 @@ class LaneSetup:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An open modem that has its lane. `foreign`: it holds another SIM than last time."""
+    """An open modem that has its lane. foreign: it holds another SIM than last time · owes: an earlier session's verdict may come."""
 
     modem: Modem
     identity: Identity
@@ -73,6 +77,7 @@ class Opened:
     fence: int
     sim_id: str
     foreign: bool
+    owes: bool
 
 
 class NotOpened(Exception):
@@ -156,7 +161,14 @@ class Opener:
             )
             return offered
 
-        modem = self._open_modem(replace(self._setup.port, url=url, may_offer_pin=may_offer))
+        owes = self._store.read(
+            lambda tx: submissions.owes_a_verdict(
+                tx, self._name, self._clock() - VERDICT_LATE, powered=url.startswith(_WIRED)
+            )
+        )
+        modem = self._open_modem(
+            replace(self._setup.port, url=url, may_offer_pin=may_offer, verdict_owed=owes)
+        )
         try:
             identity = modem.open()
             if pin is not None:
@@ -180,7 +192,7 @@ class Opener:
         except BaseException:
             modem.close()
             raise
-        return Opened(modem, identity, status, url, usb_path, fence, sim_id, foreign)
+        return Opened(modem, identity, status, url, usb_path, fence, sim_id, foreign, owes)
 
     def _socket(self, url: str, usb_path: str | None) -> str | None:
         host = self._setup.host

@@ -53,7 +53,10 @@ class Sent:
 
 
 class Sender:
-    """Sends for one lane while its session lasts. `verdict_within` is how long this modem is waited for after each Ctrl-Z."""
+    """Sends for one lane while its session lasts. `verdict_within` is how long this modem is waited for after each Ctrl-Z.
+
+    owes: the verdict on an SMS of the session before may come in this one.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Sender:
         number_type: NumberType = "unknown",
         desk: Desk | None,
         verdict_within: timedelta = timedelta(0),
+        owes: bool = False,
     ) -> None:
         self._place = place
         self._modem = modem
@@ -81,7 +85,8 @@ class Sender:
         self._desk = desk
         self._verdict_within = verdict_within
         self._parts = 1
-        self._doubts: list[_Doubt | None] = []  # in the order in which they went out; None: of no question
+        # In the order in which they went out; None: of no question, or of the session before.
+        self._doubts: list[_Doubt | None] = [None] if owes else []
         self._late: list[int] = []
         self._cleared: list[tuple[_Doubt, int]] = []
         self._unwritten: Callable[[Tx], None] | None = None

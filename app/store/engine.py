@@ -52,14 +52,26 @@ _counted = (0, 0)
 def new_id(prefix: str, now: datetime) -> str:
     """A time-ordered id: UUIDv7 (RFC 9562 §6.2, methods 1 and 3) of `now` behind a prefix; ids of one `now` count up."""
     global _counted
-    moment = (now - t.EPOCH) // t.MICROSECOND
+    moment = _microseconds(now)
     with _counting:
         _counted = (moment, _counted[1] + 1 if _counted[0] == moment else 0)
         count = _counted[1]
-    milliseconds, rest = divmod(moment, 1000)
-    head = milliseconds << 16 | 0x7 << 12 | (rest << 12) // 1000
     tail = 0x2 << 62 | (count & 0xFFFFF) << 42 | secrets.randbits(42)
-    return f"{prefix}_{head:016x}{tail:016x}"
+    return f"{prefix}_{_head(moment):016x}{tail:016x}"
+
+
+def least_id(prefix: str, moment: datetime) -> str:
+    """What sorts before every id of that moment or later, and behind every earlier one."""
+    return f"{prefix}_{_head(_microseconds(moment)):016x}"
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - t.EPOCH) // t.MICROSECOND
+
+
+def _head(microseconds: int) -> int:
+    milliseconds, rest = divmod(microseconds, 1000)
+    return milliseconds << 16 | 0x7 << 12 | (rest << 12) // 1000
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from app.store.engine import Tx, change, new_id
 from app.store.questions import add_event
 from app.store.requests import refuse_taken
 from app.store.sims import known_sim, was_another
-from app.store.submissions import maybe_sent
+from app.store.submissions import SENDER_DIED, maybe_sent
 
 LEASE = timedelta(seconds=10)  # design, section 4.2
 FORGOTTEN = timedelta(days=1)  # a process whose lease ran out so long ago is struck off
@@ -225,11 +225,13 @@ def _recover(tx: Tx, row: Any, now: datetime) -> None:
                 submission.question_id,
                 now=now,
                 by="recovery",
-                why="the sender died while submitting",
+                why=SENDER_DIED,
             )
         else:
             tx.execute(
-                update(t.submissions).where(_s.id == submission.id).values(state="uncertain", in_flight=False)
+                update(t.submissions)
+                .where(_s.id == submission.id)
+                .values(state="uncertain", in_flight=False, error_code=SENDER_DIED)
             )
             a = t.phone_asks.c
             tx.execute(

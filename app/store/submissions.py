@@ -14,12 +14,13 @@ from app.domain.errors import GatewayError
 from app.domain.identifiers import normalise_address
 from app.domain.states import State
 from app.store import tables as t
-from app.store.engine import Tx, change, new_id
+from app.store.engine import Tx, change, least_id, new_id
 from app.store.questions import ADD_MOVE, move
 
 WINDOW = timedelta(hours=24)  # submissions that a message may belong to (design, section 4.1)
 REFUSALS = 5  # retryable refusals before a question fails (design, section 4)
 FIRST_PAUSE = timedelta(seconds=10)  # after the first refusal; doubles each time
+SENDER_DIED = "sender_died"  # why a submission is in doubt that nobody was left to hear the verdict of
 
 _q = t.questions.c
 _s = t.submissions.c
@@ -53,7 +54,6 @@ class Servable:
     text: Callable[[Mapping[str, str]], str]
 
 
-_s = t.submissions.c
 _HELD = (
     select(_s.id)
     .where(
@@ -266,6 +266,28 @@ def maybe_sent(
     )
     if in_flight:
         move(tx, question_id, {State.SUBMITTING}, State.UNCERTAIN, now=now, by=by, why=why)
+
+
+_UNHEARD = ("no_verdict", "closed", "out_of_step", SENDER_DIED)
+
+
+def owes_a_verdict(tx: Tx, lane: str, since: datetime, *, powered: bool) -> bool:
+    """True if the last SMS of this lane since then was given no verdict, and its modem may give it yet.
+
+    powered: a modem whose port was lost kept its power all the same, as behind a terminal server.
+    """
+    last = tx.execute(
+        select(_s.state, _s.error_code)
+        .where(_s.lane == lane, _s.id >= least_id("sub", since))
+        .order_by(_s.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return last is not None and (
+        last.state == "open"
+        or (
+            last.state == "uncertain" and last.error_code in (*_UNHEARD, *(("port_lost",) if powered else ()))
+        )
+    )
 
 
 def end_submission(
