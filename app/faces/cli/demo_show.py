@@ -47,7 +47,7 @@ _NEXT = (
     ("make serve", "keeps a gateway running on simulated dongles, and prints a key and a call to try"),
     (
         "bpjs-sms doctor",
-        "with a real dongle plugged in: says what to write into bpjs-sms.toml, and what is wrong; README.md goes on",
+        "with a real dongle: says what to write into bpjs-sms.toml, and what is wrong; see README.md",
     ),
 )
 
