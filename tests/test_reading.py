@@ -100,6 +100,14 @@ def test_dates(text: str, values: list[str]) -> None:
         # an amount before its card could be of either
         (f"Saldo: Rp 5.000 KPJ {KPJ}; Rp 6.000 KPJ 99012345679", Outcome.UNRECOGNISED, {}),
         (f"Saldo KPJ {KPJ} dan 99012345679 Rp 5.000", Outcome.UNRECOGNISED, {}),
+        # a masked card beside another one in full, and beside itself
+        (f"Saldo KPJ 990****3755 Rp 5.000. Perusahaan no. {KPJ}", Outcome.UNRECOGNISED, {}),
+        (f"Saldo No Peserta 990****3755 Rp 5.000. Perusahaan no. {KPJ}", Outcome.UNRECOGNISED, {}),
+        (
+            f"Saldo KPJ 990****5678 Rp 5.000. Permintaan Anda: {KPJ}",
+            Outcome.FOUND,
+            {"kpj": KPJ, "balance": 5000},
+        ),
         (
             f"Saldo KPJ {KPJ} Rp 5.000 posisi 31-12-2025, KPJ 99012345679 Rp 6.000",
             Outcome.FOUND,
@@ -160,6 +168,7 @@ def test_a_status_is_read(said: str, status: str) -> None:
         "Status AKTIF, status TIDAK AKTIF",
         "Aktifkan kartu Anda. Nikmati layanan",
         f"Kartu {CARD} AKTIF, kartu 0009912345679 belum dicetak",
+        f"Kartu 0009***99999 AKTIF, nomor keluarga {CARD}",
     ],
 )
 def test_a_status_is_not_guessed(text: str) -> None:

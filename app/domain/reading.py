@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.domain.identifiers import Found, Kind, find, phone_number
+from app.domain.identifiers import Found, Kind, find, fits, phone_number
 from app.domain.quantities import Amount, When, amounts, dates
 from app.domain.services import RECORD_FIELDS, Service
 from app.domain.states import Outcome
@@ -140,13 +140,16 @@ def _record(text: str, names: list[Found]) -> dict[str, Any]:
 
 
 def _numbers(names: list[Found], kind: Kind) -> set[str]:
-    """The numbers of this kind; masked ones only where no full one stands and the text says what they are."""
+    """The numbers of this kind; masked ones only where the text says what they are and no full one is the same card's."""
     full = {
         f.value
         for f in names
         if not f.masked and kind in f.kinds and (f.labelled or phone_number(f.value) is None)
     }
-    return full or {f.value for f in names if f.masked and f.labelled and f.kinds == {kind}}
+    hidden = [f for f in names if f.masked and f.labelled and kind in f.kinds]
+    if not full:
+        return {f.value for f in hidden if f.kinds == {kind}}
+    return full | {f.value for f in hidden if not any(fits(f.value, other) for other in full)}
 
 
 _MONEY_ROLES: Final = {
