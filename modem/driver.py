@@ -345,11 +345,21 @@ class SerialModem:
 
     def inbox(self, storage: str | None = None) -> list[Stored]:
         self._attend()
-        return self._inbox.inbox(storage)
+        found = self._inbox.inbox(storage)
+        if found:
+            self._same_sim()
+        return found
 
     def read(self, storage: str, index: int) -> Stored | None:
         self._attend()
-        return self._inbox.read(storage, index)
+        stored = self._inbox.read(storage, index)
+        if stored is not None:
+            self._same_sim()
+        return stored
+
+    def _same_sim(self) -> None:
+        """What was read is of the SIM that was opened. Some sticks say no word when it is swapped under power."""
+        opening.check_sim(self._session, self._sim, first=True)
 
     def forget(self, stored: Stored) -> bool:
         self._attend()

@@ -285,14 +285,14 @@ def _iccid(session: Session) -> tuple[str | None, str | None]:
     return None, None
 
 
-def check_sim(session: Session, sim: Sim) -> None:
-    """Read ICCID and IMSI again. A SIM that is another one, or gone, ends the session, which is raised as ModemLost."""
-    for query, known, parse in (
-        (sim.iccid_by, sim.iccid, at.iccid),
-        ("AT+CIMI", sim.imsi, at.imsi),
-    ):
-        if query is None or known is None:
-            continue
+def check_sim(session: Session, sim: Sim, *, first: bool = False) -> None:
+    """Read ICCID and IMSI again, or the first of them that is known. A SIM that is another one, or gone, ends the session: ModemLost."""
+    known_by = [
+        (query, known, parse)
+        for query, known, parse in ((sim.iccid_by, sim.iccid, at.iccid), ("AT+CIMI", sim.imsi, at.imsi))
+        if query is not None and known is not None
+    ]
+    for query, known, parse in known_by[:1] if first else known_by:
         try:
             found = parse(session.command(query))
         except ModemLost:

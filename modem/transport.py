@@ -294,8 +294,10 @@ class Transport(SerialComms):  # type: ignore[misc]
         return False
 
     def _text_goes_on(self, event: str) -> None:
-        """Lines of a USSD text, until its closing quote; a result or another URC before it shows that it was cut."""
-        cut = at.is_final(event) or at.is_urc(event, self._urcs) or len(self._text) > _USSD_LINES
+        """Lines of a USSD text, until its closing quote; an awaited result or another URC before it shows that it was cut."""
+        awaited = self._pending is not None and not self._pending.done
+        result = awaited and at.is_final(event)
+        cut = result or at.is_urc(event, self._urcs) or len(self._text) > _USSD_LINES
         if not cut:
             self._text.append(event)
         if cut or at.ends_text(event):

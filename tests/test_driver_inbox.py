@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 
@@ -38,9 +39,21 @@ peer, modem, hasty = byte_peer.peer, byte_peer.modem, byte_peer.hasty
 def test_the_inbox_is_read_over_all_storages(modem: SerialModem, peer: Peer) -> None:
     peer.answers["AT+CMGL=4"] = listed("L", 1, 7)
     assert modem.inbox() == [Stored(name, slot, PDU, 1) for name in ("SM", "ME") for slot in (1, 7)]
-    assert peer.heard == ["AT+CMGL=4", 'AT+CPMS="ME"', "AT+CMGL=4"]
+    assert peer.heard == ["AT+CMGL=4", 'AT+CPMS="ME"', "AT+CMGL=4", "AT^ICCID?"]
     assert modem.inbox("ME") == [Stored("ME", slot, PDU, 1) for slot in (1, 7)]
-    assert peer.heard[3:] == ["AT+CMGL=4"]
+    assert peer.heard[4:] == ["AT+CMGL=4", "AT^ICCID?"]
+
+
+@pytest.mark.parametrize("look", [lambda modem: modem.inbox("SM"), lambda modem: modem.read("SM", 1)])
+def test_what_another_sim_holds_is_not_handed_out_as_this_one_s(
+    modem: SerialModem, peer: Peer, look: Callable[[SerialModem], object]
+) -> None:
+    peer.answers["AT+CMGL=4"] = listed("L", 1)
+    peer.answers["AT+CMGR=1"] = listed("R", 1)
+    assert look(modem)
+    peer.answers["AT^ICCID?"] = b"\r\n^ICCID: 98990000000000000039\r\n\r\nOK\r\n"  # and not a word before
+    with pytest.raises(ModemLost, match="sim_changed"):
+        look(modem)
 
 
 def test_urcs_within_a_list_are_cut_out(modem: SerialModem, peer: Peer) -> None:

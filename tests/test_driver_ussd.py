@@ -124,6 +124,13 @@ def test_a_late_answer_is_not_that_of_the_next_code(peer: Peer, plain: SerialMod
     assert plain.pushed() == []
 
 
+def test_a_text_may_have_lines_that_look_like_results(peer: Peer, plain: SerialModem) -> None:
+    peer.answers[TEXT] = OK + b'\r\n+CUSD: 1,"Beli paket?\r\nOK\r\nERROR\r\n0 batal",15\r\n'
+    answer = plain.ussd("*123#", LONG)
+    assert (answer.text, answer.more) == ("Beli paket?\nOK\nERROR\n0 batal", True)
+    assert plain.status().signal == 20
+
+
 def test_a_text_that_was_cut_takes_nothing_with_it(peer: Peer, plain: SerialModem) -> None:
     peer.answers["AT+CSQ"] = b'\r\n+CUSD: 0,"Iklan\r\nhebat\r\n\r\n+CMTI: "SM",4\r\n' + ANSWERS["AT+CSQ"]
     assert plain.status().signal == 20

@@ -223,6 +223,19 @@ def test_a_sim_changed_under_power_is_noticed_within_a_minute(stage: Stage) -> N
     assert stage.run(until=lambda: stage.lane().own_number == first.own_number, seconds=70)
 
 
+def test_what_comes_for_a_sim_swapped_in_silence_is_never_filed_under_the_one_before(stage: Stage) -> None:
+    one = stage.ask(card(1))
+    stage.turn()
+    other = make_sim(7)
+    stage.dongles["xl-1"].insert(other, stage.clock.now)
+    stage.network.text("2757", other.own_number, "Sistem sedang sibuk", now=stage.clock.now)
+    assert stage.run(until=lambda: bool(stage.messages()), seconds=20)
+    assert stage.lane().own_number == other.own_number
+    assert [row.sim_id for row in stage.rows(t.messages)] == [lane.sim_id for lane in stage.rows(t.lanes)]
+    assert [message.state for message in stage.messages()] == ["unmatched"]
+    assert stage.state(one) is State.AWAITING_REPLY
+
+
 def test_a_lane_bound_to_a_sim_refuses_another(tmp_path: Path) -> None:
     mine, other = make_sim(1), make_sim(7)
     look = LaneLook(iccid=mine.iccid)
