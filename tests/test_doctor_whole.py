@@ -34,7 +34,7 @@ from app.store import lanes, requests
 from app.store import tables as t
 from app.store.engine import Store, open_store
 from modem import PortSettings, SerialModem
-from modem.doctor import advice, fault, loop, warning
+from modem.doctor import ADVICE, FAULT, WARNING, Finding, loop
 from modem.port import ModemError
 from modem.simulated import Dongle, Network, Sim, Ticker, attach, detach
 from modem.simulated.ports import utc_now
@@ -303,7 +303,8 @@ def test_a_request_that_is_interrupted_before_it_is_taken_is_withdrawn(tmp_path:
         )
         answer, why = request(store, "xl-1", "loop", {"mark": "x"}, within=5, taken_within=0.1)
         assert answer is None
-        assert "nothing was done" in why
+        assert why is not None
+        assert "nothing was done" in why.en
         assert store.read(requests.lanes_asked) == []
 
 
@@ -468,10 +469,12 @@ def test_many_modems_are_asked_at_the_same_time_and_told_in_order() -> None:
 
 def test_what_is_wrong_with_many_is_told_once() -> None:
     found = [
-        fault("no_sim", f"lane xl-{n}", "There is no SIM in the stick.", "AT+CPIN? said so", "put one in")
+        Finding(
+            "no_sim", FAULT, f"lane xl-{n}", "There is no SIM in the stick.", "AT+CPIN? said so", "put one in"
+        )
         for n in range(24)
     ]
-    other = warning("weak_signal", "lane xl-1", "The signal is weak.", "AT+CSQ said so", "move it")
+    other = Finding("weak_signal", WARNING, "lane xl-1", "The signal is weak.", "AT+CSQ said so", "move it")
     assert [len(group) for group in alike([*found, other])] == [24, 1]
     out = io.StringIO()
     session = Session()
@@ -486,8 +489,8 @@ def test_what_is_wrong_with_many_is_told_once() -> None:
 
 def test_advice_is_told_last_and_is_nothing_wrong() -> None:
     found = [
-        advice("credit_unknown", "lane xl-1", "Nobody knows.", "no credit was read", "ask"),
-        warning("weak_signal", "lane xl-1", "The signal is weak.", "AT+CSQ said so", "move it"),
+        Finding("credit_unknown", ADVICE, "lane xl-1", "Nobody knows.", "no credit was read", "ask"),
+        Finding("weak_signal", WARNING, "lane xl-1", "The signal is weak.", "AT+CSQ said so", "move it"),
     ]
     assert [finding.code for finding in in_order(found)] == ["weak_signal", "credit_unknown"]
     assert (status_of(found), status_of(found[:1])) == (10, 0)

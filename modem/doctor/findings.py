@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 FAULT, WARNING, ADVICE = "fault", "warning", "advice"
 SEVERITIES = (FAULT, WARNING, ADVICE)
@@ -17,7 +18,8 @@ _LONG = re.compile(r"\d{6,}")
 class Finding:
     """One thing that is wrong. `severity` is `fault` (it cannot work so), `warning` or `advice` (it works, and could be safer); `about` names the port, stick, lane or file.
 
-    what: a sentence · how: what was seen · mend: the command or the line that mends it.
+    what: a sentence · how: what was seen · mend: the command or the line that mends it, each in English ·
+    indonesian: about, what, how and mend once more; None where whoever found it spoke English only.
     """
 
     code: str
@@ -26,29 +28,38 @@ class Finding:
     what: str
     how: str
     mend: str
+    indonesian: tuple[str, str, str, str] | None = None
 
-    def as_json(self) -> dict[str, str]:
-        return asdict(self)
+    def told(self, language: str) -> Finding:
+        """The finding in `id` or `en` alone: what is shown, and what a program is given."""
+        if language == "id" and self.indonesian is not None:
+            return Finding(self.code, self.severity, *self.indonesian)
+        return replace(self, indonesian=None)
+
+    def elsewhere(self, about: str, indonesian: str) -> Finding:
+        """The same of another thing, as either language names it."""
+        words = None if self.indonesian is None else (indonesian, *self.indonesian[1:])
+        return replace(self, about=about, indonesian=words)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, with `indonesian` only where there is any."""
+        plain = {name: getattr(self, name) for name in _NAMES}
+        return plain if self.indonesian is None else {**plain, "indonesian": list(self.indonesian)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Finding:
-        """Raises ValueError for what is no finding."""
-        names = ("code", "severity", "about", "what", "how", "mend")
-        if not all(isinstance(value.get(name), str) for name in names):
-            raise ValueError(f"not a finding: it needs {', '.join(names)}")
-        return cls(*(str(value[name]) for name in names))
+        """What `as_json` gave, here or in an older process. Raises ValueError for what is no finding."""
+        if not all(isinstance(value.get(name), str) for name in _NAMES):
+            raise ValueError(f"not a finding: it needs {', '.join(_NAMES)}")
+        code, severity, about, what, how, mend = (str(value[name]) for name in _NAMES)
+        found = cls(code, severity, about, what, how, mend)
+        match value.get("indonesian"):
+            case [str(first), str(second), str(third), str(fourth)]:
+                return replace(found, indonesian=(first, second, third, fourth))
+        return found
 
 
-def fault(code: str, about: str, what: str, how: str, mend: str) -> Finding:
-    return Finding(code, FAULT, about, what, how, mend)
-
-
-def warning(code: str, about: str, what: str, how: str, mend: str) -> Finding:
-    return Finding(code, WARNING, about, what, how, mend)
-
-
-def advice(code: str, about: str, what: str, how: str, mend: str) -> Finding:
-    return Finding(code, ADVICE, about, what, how, mend)
+_NAMES = ("code", "severity", "about", "what", "how", "mend")
 
 
 def worst(findings: Iterable[Finding]) -> str | None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modem.discovery import Stick, UsbPort, sticks
-from modem.doctor.findings import Finding, fault, warning
-from modem.doctor.surroundings import NO_STICK, kernel_findings, surrounding, text_of
+from modem.doctor.findings import Finding
+from modem.doctor.surroundings import kernel_findings, surrounding, text_of
+from modem.doctor.texts import Both, fault, few, joined, said, warning
 
 _RULES = ("etc/udev/rules.d", "run/udev/rules.d", "lib/udev/rules.d", "usr/lib/udev/rules.d")
 _IGNORED = re.compile(r"^E:ID_MM_(?:DEVICE|PORT)_IGNORE=1$", re.MULTILINE)
@@ -24,7 +25,7 @@ _SELF_POWERED = 0x40  # bmAttributes, USB 2.0 §9.6.3
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A port that a process has open."""
+    """A port that a process has open. `program` is empty where /proc does not name it."""
 
     device: str
     pid: int
@@ -54,12 +55,10 @@ def _rule(stick: Stick | None, purpose: str, what: str, name: str = "") -> str:
     )
 
 
-def _keep_away(stick: Stick | None) -> str:
-    stop = "`sudo systemctl disable --now ModemManager`"
+def _keep_away(stick: Stick | None) -> Both:
     if stick is None:
-        return f"end it: {stop}"
-    rule = _rule(stick, "alone", _IGNORE)
-    return f"where nobody needs it: {stop}; else tell it to leave this stick alone: `{rule}`, then `sudo systemctl restart ModemManager`"
+        return said("words.end_it")
+    return said("words.keep_away", rule=_rule(stick, "alone", _IGNORE))
 
 
 def control_port(stick: Stick) -> UsbPort | None:
@@ -76,12 +75,15 @@ def control_port(stick: Stick) -> UsbPort | None:
     return None
 
 
-def shown(stick: Stick) -> str:
+def shown(stick: Stick) -> Both:
     """A stick in a few words: what it calls itself, its USB ids and its socket."""
-    name = (
-        stick.known.name if stick.known else " ".join(filter(None, (stick.maker, stick.name))) or "USB device"
+    name = stick.known.name if stick.known else " ".join(filter(None, (stick.maker, stick.name)))
+    return said(
+        "about.stick",
+        name=name or said("about.device"),
+        ids=f"{stick.vendor}:{stick.product}",
+        socket=stick.usb_path,
     )
-    return f"{name} ({stick.vendor}:{stick.product}) at USB {stick.usb_path}"
 
 
 def host_findings(
@@ -128,9 +130,7 @@ def held_ports(root: Path, files: Sequence[str]) -> list[Held]:
             except OSError:
                 continue
             if target in names:
-                found.add(
-                    (names[target], int(process.name), text_of(process / "comm").strip() or "a program")
-                )
+                found.add((names[target], int(process.name), text_of(process / "comm").strip()))
     return [Held(*one) for one in sorted(found)]
 
 
@@ -149,90 +149,57 @@ def _presence(root: Path, plugged: Sequence[Stick], listed: Sequence[str], neede
     for port in listed:
         if port not in there:
             options = [p.device for s in known for p in ([control_port(s)] if control_port(s) else []) if p]
-            yield fault(
-                "port_missing",
-                port,
-                f"The settings name the port {port}, which is not there.",
-                f"there is no file {port}; the control ports of the sticks are: {', '.join(_plain(root, o) for o in options) or 'none'}",
-                'write the port that is there, or better port = "auto" with usb = "…", which follows the stick when its name changes',
-            )
+            plain = joined([_plain(root, option) for option in options])
+            yield fault("port_missing", port, port=port, options=plain if options else said("words.none"))
     for stick in plugged:
         for usb_port in stick.ports:
             name = next((port for port in there if _same(_file(root, port), Path(usb_port.device))), None)
             if name is not None and usb_port.role in ("diag", "gps"):
                 right = control_port(stick)
                 yield fault(
-                    "wrong_port",
+                    "wrong_port.diagnostics" if usb_port.role == "diag" else "wrong_port.positions",
                     name,
-                    f"{name} is the port for {'diagnostics' if usb_port.role == 'diag' else 'positions'} of its stick: it takes no commands.",
-                    f"interface {usb_port.interface} of {shown(stick)} has that role",
-                    f'write port = "{_plain(root, right.device) if right else "…"}"',
+                    name=name,
+                    interface=usb_port.interface,
+                    stick=shown(stick),
+                    port=_plain(root, right.device) if right else "…",
                 )
 
 
 def _no_stick(place: str | None, strangers: Sequence[Stick], listed: Sequence[str]) -> Finding:
     if strangers:
-        ports = ", ".join(Path(port.device).name for stick in strangers for port in stick.ports)
-        return fault(
-            "unlisted_serial_port",
-            shown(strangers[0]),
-            "There is a serial port that may be a modem, but also a UPS or a reader: nothing is said to it unless the settings name it.",
-            f"{ports} of a USB device that is not in the list of known sticks",
-            f'if it is a modem board (SIM800 and such), write port = "/dev/{ports.split(",")[0]}" and its baud into [[lanes]]',
-        )
-    what, how, mend = NO_STICK[place]
-    if listed:
-        how += f"; the settings name {_few(listed, 4)}"
-    return fault("no_stick" if place is None else f"no_stick_in_{place}", "USB", what, how, mend)
+        ports = [Path(port.device).name for stick in strangers for port in stick.ports]
+        return fault("unlisted_serial_port", shown(strangers[0]), ports=joined(ports), first=ports[0])
+    return fault(
+        "no_stick" if place is None else f"no_stick_in_{place}",
+        "USB",
+        named=said("words.named", ports=few(listed, 4)) if listed else "",
+        into_container=said("words.into_container"),
+    )
 
 
 def _mode(root: Path, stick: Stick, place: str | None) -> Iterator[Finding]:
     assert stick.known is not None
-    about, ids = shown(stick), f"{stick.vendor}:{stick.product}"
+    about, ids, source = shown(stick), f"{stick.vendor}:{stick.product}", stick.known.source
     if stick.known.mode == "storage":
         switch = f"sudo usb_modeswitch -v {stick.vendor} -p {stick.product}" + (
             " -J" if stick.vendor == "12d1" else " -K"
         )
-        yield fault(
-            "storage_mode",
-            about,
-            "The stick still plays the CD-ROM with its Windows driver, and has no modem port yet.",
-            f"{ids} is the id of the storage mode ({stick.known.source})",
-            f"`sudo apt-get install usb-modeswitch`, then plug the stick in again; if it stays so: `{switch}`",
-        )
+        yield fault("storage_mode", about, ids=ids, source=source, switch=switch)
     elif stick.known.mode == "network":
         cards = [path.name for path in (root / "sys/bus/usb/devices").glob(f"{stick.usb_path}:*/net/*")]
-        yield fault(
-            "hilink",
-            about,
-            "The stick runs HiLink firmware: it is a network card with a web page of its own, and has no port for AT commands.",
-            f"{ids} is such a device ({stick.known.source})"
-            + (f"; its network card is {cards[0]}" if cards else ""),
-            'use a stick with modem ("stick") firmware, or have this one\'s firmware changed by somebody who knows; no setting mends it',
-        )
+        card = said("words.network_card", card=cards[0]) if cards else ""
+        yield fault("hilink", about, ids=ids, source=source, card=card)
     elif not stick.ports:
-        yield fault(
-            "no_driver",
-            about,
-            "The stick is in modem mode, but no driver made ports of it.",
-            f"no interface of {stick.usb_path} has a ttyUSB or ttyACM in /sys/bus/usb/devices",
-            f"`sudo modprobe option && echo {stick.vendor} {stick.product} | sudo tee /sys/bus/usb-serial/drivers/option1/new_id`; "
-            "on a small kernel install the modules first (Debian: linux-modules-extra, OpenWrt: kmod-usb-serial-option)",
-        )
+        yield fault("no_driver", about, socket=stick.usb_path, vendor=stick.vendor, product=stick.product)
     else:
         missing = [Path(port.device).name for port in stick.ports if not os.path.lexists(port.device)]
         if missing:
-            inside = place == "container"
             yield fault(
-                "device_missing",
+                "device_missing.in_container" if place == "container" else "device_missing",
                 about,
-                "The container sees the stick, but its ports were not passed in."
-                if inside
-                else "The stick's ports have no device files.",
-                f"/sys shows {', '.join(missing)}, and /dev does not",
-                NO_STICK["container"][2]
-                if inside
-                else "`sudo udevadm trigger`; if they stay away, restart the host",
+                ports=joined(missing),
+                into_container=said("words.into_container"),
             )
 
 
@@ -258,7 +225,7 @@ def _rights(
 ) -> Iterator[Finding]:
     if uid == 0:
         return
-    closed: dict[tuple[int, int, str], tuple[list[str], list[str], os.stat_result, Stick | None]] = {}
+    closed: dict[tuple[int, int, str], tuple[list[str], list[str | Both], os.stat_result, Stick | None]] = {}
     for port in _ports(root, plugged, listed):
         try:
             stat = port.file.stat()
@@ -274,28 +241,22 @@ def _rights(
             names.append(port.name)
             about.append(shown(port.stick) if port.stick else port.name)
     for names, sticks_there, stat, stick in closed.values():
-        group = _group(root, stat.st_gid)
-        joins = stat.st_mode & 0o060 == 0o060
+        file = os.path.realpath(_file(root, names[0]))
+        if stat.st_mode & 0o060 == 0o060:
+            text = "no_permission.group"
+        elif stick is None and file.startswith("/dev/pts/"):
+            text = "no_permission.pty"
+        else:
+            text = "no_permission"
         yield fault(
-            "no_permission",
-            _few(list(dict.fromkeys(sticks_there)), 2),
-            f"This user may not open {_few(names, 6)}.",
-            f"the ports belong to the group {group}, mode {stat.st_mode & 0o777:04o}; this user (uid {uid}) is not in it"
-            if joins
-            else f"the ports have mode {stat.st_mode & 0o777:04o}, which lets no group in",
-            f"`sudo usermod -aG {group} $USER`, then log out and in again (a service: restart it)"
-            if joins
-            else "let the program that plays this port give it to this user"
-            if stick is None and os.path.realpath(_file(root, names[0])).startswith("/dev/pts/")
-            else "`sudo usermod -aG dialout $USER`, then log out and in again, and let the group dialout in: "
-            f"`{_rule(stick, 'group', _OPEN, os.path.basename(os.path.realpath(_file(root, names[0]))))}`",
+            text,
+            few(list(dict.fromkeys(sticks_there)), 2),
+            ports=few(names, 6),
+            group=_group(root, stat.st_gid),
+            mode=f"{stat.st_mode & 0o777:04o}",
+            uid=uid,
+            rule=_rule(stick, "group", _OPEN, os.path.basename(file)),
         )
-
-
-def _few(names: Sequence[str], most: int) -> str:
-    """The names, of many only the first ones."""
-    left = len(names) - most
-    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
 
 
 def _may_open(stat: os.stat_result, uid: int, groups: Collection[int]) -> bool:
@@ -333,41 +294,27 @@ def _holders(
     left = [stick for stick in plugged if stick.known and stick.ports and not _mm_ignores(root, stick)]
     by_ids = {(stick.vendor, stick.product): stick for stick in reversed(left)}
     for stick in by_ids.values() if "ModemManager" in running - holding else ():
-        yield warning(
-            "modemmanager_probes",
-            shown(stick),
-            "ModemManager runs, and says AT commands of its own to every new stick, also to this one.",
-            "a process ModemManager, and no udev rule that keeps it away from the stick (ID_MM_DEVICE_IGNORE)",
-            _keep_away(stick),
-        )
+        yield warning("modemmanager_probes", shown(stick), keep_away=_keep_away(stick))
 
 
 def held_finding(name: str, held: Held, stick: Stick | None) -> Finding:
     """That another program has the port `name` open, and how to end that."""
-    how = f"process {held.pid} ({held.program}) has it open, by /proc/{held.pid}/fd"
-    if held.program == "ModemManager":
-        return fault(
-            "port_held_by_modemmanager",
-            name,
-            f"ModemManager has {name} open: two programs on one port spoil each other's answers.",
-            how,
-            _keep_away(stick),
-        )
-    if held.program == "brltty":
-        return fault(
-            "brltty",
-            name,
-            f"brltty, the program for Braille displays, has {name} open: it takes serial adapters for displays.",
-            how,
-            "`sudo systemctl mask --now brltty.service brltty-udev.service` (or `sudo apt-get remove brltty`), then plug in again",
-        )
+    text = {"ModemManager": "port_held_by_modemmanager", "brltty": "brltty"}.get(held.program, "port_held")
+    program = held.program or said("words.a_program")
     return fault(
-        "port_held",
+        text,
         name,
-        f"{held.program} has {name} open: two programs on one port spoil each other's answers.",
-        how,
-        f"end that program; if it does not answer: `sudo kill {held.pid}`",
+        port=name,
+        program=program,
+        pid=held.pid,
+        held=said("words.held", pid=held.pid, program=program),
+        keep_away=_keep_away(stick),
     )
+
+
+def wrong_port_finding(name: str, other: str, stick: Stick) -> Finding:
+    """That the port `name` of a stick is silent, and `other` takes its commands."""
+    return fault("wrong_port.silent", name, name=name, port=other, stick=shown(stick), socket=stick.usb_path)
 
 
 def _mm_ignores(root: Path, stick: Stick) -> bool:
@@ -394,24 +341,13 @@ def _power(root: Path, plugged: Sequence[Stick]) -> Iterator[Finding]:
             continue
         device = root / "sys/bus/usb/devices" / stick.usb_path
         if text_of(device / "power/control").strip() == "auto":
-            state = text_of(device / "power/runtime_status").strip() or "unknown"
-            yield warning(
-                "autosuspend",
-                shown(stick),
-                "Linux may put the stick to sleep when nothing is said for a while: some then miss an SMS, or never wake up.",
-                f"power/control is auto, and the stick is {state} now",
-                f"keep it awake, now and for good: `{_rule(stick, 'awake', _AWAKE)}`",
-            )
+            state = text_of(device / "power/runtime_status").strip() or said("words.unknown")
+            yield warning("autosuspend", shown(stick), state=state, rule=_rule(stick, "awake", _AWAKE))
         hub = device.parent / stick.usb_path.rpartition(".")[0] if "." in stick.usb_path else None
         attributes = text_of(hub / "bmAttributes").strip() if hub is not None else ""
         if re.fullmatch(r"[0-9a-f]{2}", attributes) and not int(attributes, 16) & _SELF_POWERED:
-            yield warning(
-                "unpowered_hub",
-                shown(stick),
-                "The stick hangs on a hub without a power supply, which gives it too little current when it transmits.",
-                f"the hub at {stick.usb_path.rpartition('.')[0]} says that it is fed by the bus (bmAttributes {attributes})",
-                "put the stick on a hub with its own power supply, or straight into the computer",
-            )
+            above = stick.usb_path.rpartition(".")[0]
+            yield warning("unpowered_hub", shown(stick), hub=above, attributes=attributes)
 
 
 # -- paths --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from modem import at
 from modem.doctor.facts import PortFacts
-from modem.doctor.findings import WARNING, Finding, fault, masked, warning
+from modem.doctor.findings import WARNING, Finding, masked
+from modem.doctor.texts import Both, decimal, fault, joined, said, warning
 
 WEAK = 6
 """<rssi> of +CSQ below which sending often fails: 5 is -103 dBm (3GPP TS 27.007 §8.5), 2G needs about -102 dBm (TS 45.005 §6.2)."""
@@ -53,18 +54,9 @@ def port_findings(facts: PortFacts, *, pin_given: bool = False) -> list[Finding]
     if _sim_state(facts) != "SIM PIN":  # else the settings have a PIN, which the gateway will offer
         found += [*_network(facts), *_sms(facts)]
         if facts.refusal is not None and all(finding.severity == WARNING for finding in found):
-            found.append(_unexplained(facts, facts.refusal))
+            code, detail = facts.refusal
+            found.append(fault("modem_refuses", facts.port, refusal_code=code, refusal=detail))
     return found
-
-
-def _unexplained(facts: PortFacts, refusal: tuple[str, str]) -> Finding:
-    return fault(
-        "modem_refuses",
-        facts.port,
-        "The gateway cannot set this modem up, and its answers do not show why.",
-        f"{refusal[0]}: {refusal[1]}",
-        "plug the stick out, wait ten seconds, and plug it in again; if it stays so, use another stick, and report this line",
-    )
 
 
 # -- the line -----------------------------------------------------------------------------------------------------
@@ -75,55 +67,31 @@ def _line(facts: PortFacts) -> Iterator[Finding]:
     if line is None or line.answers_at == line.baud:
         return
     if line.answers_at is not None:
-        yield fault(
-            "wrong_baud",
-            port,
-            f"The modem speaks at {line.answers_at} baud, the settings say {line.baud}.",
-            f"AT was answered with OK at {line.answers_at} baud and not at {line.baud}",
-            f"write baud = {line.answers_at} into this lane",
-        )
+        yield fault("wrong_baud", port, speed=line.answers_at, baud=line.baud)
     elif line.noise == "ff":
-        yield fault(
-            "line_stuck",
-            port,
-            "The line says nothing but 0xFF: nothing drives it, as with a loose wire or a modem without power.",
-            "AT was answered with bytes 0xFF at every speed",
-            "check that the board has power (its lamp), that TX goes to RX and RX to TX, and that both share a ground",
-        )
+        yield fault("line_stuck", port)
     elif line.noise is not None:
-        yield fault(
-            "line_noise",
-            port,
-            "There is only noise on the line: no speed that was tried gives legible characters.",
-            "AT was answered with bytes that are no text, at every speed from 9600 to 460800 baud",
-            "check the wires and their ground; find the board's speed in its manual and write baud = … into this lane",
-        )
+        yield fault("line_noise", port)
     else:
-        yield fault(
-            "no_answer",
-            port,
-            "Nothing answers AT on this port: it is another port of the stick, or the modem hangs.",
-            "AT was sent several times, and not one byte came back",
-            "name another port of the same stick; if none answers, plug the stick out, wait ten seconds, and plug it in again",
-        )
+        yield fault("no_answer", port)
 
 
 _OPENING = {
-    "port_busy": ("port_busy", "Another program has this port open.", "`sudo fuser -v {port}` names the program: end it"),
-    "port_denied": ("no_permission", "This user may not open the port.", "`sudo usermod -aG dialout $USER`, then log out and in again"),
-    "port_missing": ("port_missing", "The port cannot be opened.", "`bpjs-sms doctor` lists the ports that are there: write one of them"),
-    "port_lost": ("port_lost", "The stick vanished while it was asked.", "plug it in again; if it happens when it sends: a hub with its own power supply"),
-    "not_a_modem": ("no_answer", "What is behind the port is no modem that answers.", "name the control port of the stick"),
-    "out_of_step": ("no_answer", "The modem stopped answering while it was set up.", "plug the stick out, wait ten seconds, and plug it in again"),
-    "no_storage": ("no_storage", "The modem keeps no SMS that can be read, so no answer could ever be received.", "use another stick"),
-}  # fmt: skip
+    "port_busy": "port_busy",
+    "port_denied": "no_permission.refused",
+    "port_missing": "port_missing.refused",
+    "port_lost": "port_lost",
+    "not_a_modem": "no_answer.no_modem",
+    "out_of_step": "no_answer.stopped",
+    "no_storage": "no_storage",
+}
+"""What a port's own refusal is called here."""
 
 
 def _opening(facts: PortFacts) -> Iterator[Finding]:
-    if facts.refusal is None or facts.refusal[0] not in _OPENING:
-        return
-    code, what, mend = _OPENING[facts.refusal[0]]
-    yield fault(code, facts.port, what, facts.refusal[1], mend.format(port=facts.port))
+    if facts.refusal is not None and facts.refusal[0] in _OPENING:
+        code, detail = facts.refusal
+        yield fault(_OPENING[code], facts.port, port=facts.port, refusal=detail)
 
 
 # -- the modem itself ---------------------------------------------------------------------------------------------
@@ -141,70 +109,26 @@ def check_digit_fits(imei: str) -> bool:
 def _modem(facts: PortFacts) -> Iterator[Finding]:
     port, imei = facts.port, facts.imei
     if imei is not None and not int(imei):
-        yield fault(
-            "imei_zero",
-            port,
-            "The stick has the IMEI zero: its memory was erased, and networks refuse such a stick sooner or later.",
-            f"AT+CGSN answered {imei}",
-            "use another stick, or have its maker's number (on its label) restored by the seller",
-        )
+        yield fault("imei_zero", port, imei=imei)
     elif imei is not None and len(imei) == 15 and not check_digit_fits(imei):
-        yield warning(
-            "imei_check_digit",
-            port,
-            "The stick's IMEI is not a real one: its last digit does not fit. Indonesia's networks block devices that are not registered.",
-            f"AT+CGSN answered {masked(imei)}, which fails the Luhn check",
-            "compare with the label on the stick; the number can be looked up at imei.kemenperin.go.id",
-        )
+        yield warning("imei_check_digit", port, imei=masked(imei))
     modes = at.values_offered("+CMGF", facts.said("AT+CMGF=?"))
     if modes and 0 not in modes[0]:
-        yield fault(
-            "text_mode_only",
-            port,
-            "This modem has text mode only; the gateway needs PDU mode, in which nothing is lost or changed.",
-            f"AT+CMGF=? answered {' '.join(facts.said('AT+CMGF=?'))}",
-            "use another stick, or newer firmware from its maker",
-        )
+        yield fault("text_mode_only", port, answer=" ".join(facts.said("AT+CMGF=?")))
     if facts.refusal is not None and facts.refusal[0] == "no_indications":
-        yield fault(
-            "cnmi_refused",
-            port,
-            "The modem cannot say that an SMS came, and keeps none.",
-            facts.refusal[1],
-            "use another stick",
-        )
+        yield fault("cnmi_refused.none_kept", port, refusal=facts.refusal[1])
     elif facts.refused("AT+CNMI=?") and facts.refused("AT+CNMI?"):
-        yield warning(
-            "cnmi_refused",
-            port,
-            "The modem does not tell when an SMS comes: it is asked every five seconds instead, so answers come a little later.",
-            f"AT+CNMI=? answered {facts.refused('AT+CNMI=?')}",
-            "nothing has to be done; another stick would be quicker",
-        )
+        yield warning("cnmi_refused", port, answer=facts.refused("AT+CNMI=?"))
     elif facts.opened and any(
         body.split(",")[1:2] == ["0"] for body in at.bodies("+CNMI", facts.said("AT+CNMI?"))
     ):
-        yield warning(
-            "cnmi_refused",
-            port,
-            "The modem does not keep the setting by which it tells that an SMS came: it is asked every five seconds instead.",
-            f"AT+CNMI? answers {' '.join(facts.said('AT+CNMI?'))} although another value was set",
-            "`bpjs-sms lanes restart NAME`; if it comes back, another program uses the stick too, or its firmware is weak",
-        )
+        yield warning("cnmi_refused.forgotten", port, answer=" ".join(facts.said("AT+CNMI?")))
     silent = facts.silent
     slowest = facts.slowest
-    if silent or (slowest is not None and slowest[1] > SLOW):
-        yield warning(
-            "slow",
-            port,
-            "The modem is slower than its deadline.",
-            f"{', '.join(silent)} had no answer in time"
-            if silent
-            else f"{slowest[0]} took {slowest[1]:.1f} s"
-            if slowest
-            else "",
-            "plug the stick out and in again; if it stays slow, empty its SMS storage, take a newer firmware or another stick",
-        )
+    if silent:
+        yield warning("slow.silent", port, queries=joined(silent))
+    elif slowest is not None and slowest[1] > SLOW:
+        yield warning("slow", port, query=slowest[0], seconds=decimal(slowest[1]))
 
 
 # -- the SIM ------------------------------------------------------------------------------------------------------
@@ -240,61 +164,21 @@ def _tries(facts: PortFacts) -> tuple[int, str] | None:
 
 def _sim(facts: PortFacts, pin_given: bool) -> Iterator[Finding]:
     port, state = facts.port, _sim_state(facts)
-    how = f"AT+CPIN? answered {' '.join(facts.said('AT+CPIN?')) or facts.refused('AT+CPIN?')}"
+    answer = " ".join(facts.said("AT+CPIN?")) or facts.refused("AT+CPIN?")
     if state == "NOT INSERTED":
-        yield fault(
-            "no_sim",
-            port,
-            "There is no SIM in the stick.",
-            how,
-            "put a SIM in, contacts towards the stick, and plug the stick in again",
-        )
+        yield fault("no_sim", port, answer=answer)
     elif state == "FAILURE":
-        yield fault(
-            "sim_failure",
-            port,
-            "The stick cannot read the SIM.",
-            how,
-            "take the SIM out, wipe its contacts, put it in again; try it in a phone",
-        )
+        yield fault("sim_failure", port, answer=answer)
     elif state == "SIM PIN" and (tries := _tries(facts)) is not None and tries[0] < PIN_TRIES:
-        yield fault(
-            "wrong_pin_tried",
-            port,
-            f"A wrong PIN was tried: {tries[0]} of {PIN_TRIES} tries are left, then the SIM locks itself.",
-            f"{how}; {tries[1]}",
-            "put the PIN right in pin_file of this lane, or enter the right one in a phone, which gives all tries back; the gateway "
-            "offers none while fewer than two are left",
-        )
+        yield fault("wrong_pin_tried", port, left=tries[0], tries=PIN_TRIES, answer=answer, line=tries[1])
     elif state == "SIM PIN" and not pin_given:
-        yield fault(
-            "sim_pin",
-            port,
-            "The SIM wants its PIN, and the settings have none for it.",
-            how,
-            'write the PIN into a file that only the gateway may read, and pin_file = "FILE" into this lane; or switch the PIN off in a phone',
-        )
+        yield fault("sim_pin", port, answer=answer)
     elif state in ("SIM PUK", "SIM PUK2"):
-        yield fault(
-            "sim_puk",
-            port,
-            "The SIM is locked after three wrong PINs and wants its PUK; after ten wrong PUKs it is dead.",
-            how,
-            "put the SIM into a phone and enter the PUK from the card it came on (or from the operator) and a new PIN; then correct pin_file",
-        )
+        yield fault("sim_puk", port, answer=answer)
     elif state is not None and state.startswith(_LOCKS):
-        yield fault(
-            "network_locked",
-            port,
-            "The stick is locked to another operator or another SIM, and refuses this one.",
-            how,
-            "use a SIM of the operator that sold the stick, or have the stick unlocked with its code",
-        )
+        yield fault("network_locked", port, answer=answer)
     elif state == "NOT READY":
-        yield warning(
-            "sim_not_ready", port, "The SIM has not started yet.", how,
-            "wait a minute and run `bpjs-sms doctor` again; if it stays so: wipe the SIM's contacts, plug in again",
-        )  # fmt: skip
+        yield warning("sim_not_ready", port, answer=answer)
 
 
 # -- the network --------------------------------------------------------------------------------------------------
@@ -304,89 +188,60 @@ def _network(facts: PortFacts) -> Iterator[Finding]:
     port, states, lock = facts.port, facts.registrations, _lock(facts)
     if not states:
         return
-    how = ", ".join(f"{name} says {state}" for name, state in states.items())
-    strength = (
-        "no signal" if facts.signal is None else f"signal {facts.signal} of 31 ({2 * facts.signal - 113} dBm)"
+    how = joined(
+        [said("words.says", name=n, state=said(f"registration.{state}")) for n, state in states.items()]
     )
+    rssi = facts.signal
+    strength = said("words.no_signal") if rssi is None else said("words.signal", rssi=rssi, dbm=_dbm(rssi))
     registered = {name for name, state in states.items() if state in ("home", "roaming")}
     if not registered and lock is not None:
         yield fault(
-            "mode_lock",
+            "mode_lock.no_3g" if lock[0] == "3G" else "mode_lock",
             port,
-            f"The stick is locked to {lock[0]} and finds no network; Indonesia's operators have switched 3G off in most places."
-            if lock[0] == "3G"
-            else f"The stick is locked to {lock[0]}, and finds no such network.",
-            f"{lock[1]}; {how}; {strength}",
-            'write network_mode = "auto" into this lane',
+            kind=lock[0],
+            lock=lock[1],
+            states=how,
+            strength=strength,
         )
     elif "denied" in states.values() and not registered:
+        yield fault("registration_denied", port, states=how, strength=strength)
+    elif not registered and rssi is None:
         yield fault(
-            "registration_denied",
-            port,
-            "The network refuses this SIM or this stick, although it can be heard.",
-            f"{how}; {strength}",
-            "try the SIM in a phone. Refused there too: it expired, or is not registered with its owner's NIK and KK (text to 4444, or go to "
-            "the operator). Works there: the stick's IMEI is blocked (look it up at imei.kemenperin.go.id): use another stick",
-        )
-    elif not registered and facts.signal is None:
-        yield fault(
-            "no_signal",
-            port,
-            "The stick hears no network at all.",
-            f"{how}; {' '.join(facts.said('AT+CSQ')) or 'AT+CSQ has no answer'}",
-            "move it to a window or on a long USB cable, screw its antenna on; check on the operator's map that the place is covered",
+            "no_signal", port, states=how, answer=" ".join(facts.said("AT+CSQ")) or said("words.no_csq")
         )
     elif not registered:
-        yield fault(
-            "not_registered",
-            port,
-            "The stick is not in a network yet, although it hears one.",
-            f"{how}; {strength}",
-            "wait two minutes; then `AT+COPS=0` (choose by itself) in a terminal such as picocom, and try the SIM in a phone",
-        )
+        yield fault("not_registered", port, states=how, strength=strength)
     else:
         yield from _registered(facts, states, lock, how)
 
 
 def _registered(
-    facts: PortFacts, states: dict[str, str], lock: tuple[str, str] | None, how: str
+    facts: PortFacts, states: dict[str, str], lock: tuple[str, Both] | None, how: Both
 ) -> Iterator[Finding]:
     port, over = facts.port, next(iter(at.bodies("+CGSMS", facts.said("AT+CGSMS?"))), None)
     circuit = states.get("+CREG")
     if states.get("+CEREG") in ("home", "roaming") and circuit not in ("home", "roaming", None):
         yield warning(
-            "lte_without_sms",
-            port,
-            "The stick is in 4G for data only: its SMS may neither go out nor come in.",
-            how + (f"; +CGSMS is {over}" if over else ""),
-            'write network_mode = "2g" (or "auto") and sms_over = "ps_first" into this lane',
+            "lte_without_sms", port, states=how, over=said("words.sms_over", value=over) if over else ""
         )
     elif lock is not None and lock[0] == "3G":
-        yield warning(
-            "mode_lock",
-            port,
-            "The stick is locked to 3G, which Indonesia's operators are switching off.",
-            lock[1],
-            'write network_mode = "auto" into this lane',
-        )
+        yield warning("mode_lock.still_3g", port, lock=lock[1])
     if facts.signal is not None and facts.signal < WEAK:
-        yield warning(
-            "weak_signal",
-            port,
-            "The signal is weak: sending will fail now and then, and answers come late.",
-            f"AT+CSQ answered {facts.signal} of 31, which is {2 * facts.signal - 113} dBm",
-            "move the stick to a window, or put it on a longer USB cable, higher up and away from the computer",
-        )
+        yield warning("weak_signal", port, rssi=facts.signal, dbm=_dbm(facts.signal))
 
 
-def _lock(facts: PortFacts) -> tuple[str, str] | None:
+def _dbm(rssi: int) -> int:
+    return 2 * rssi - 113  # 3GPP TS 27.007 §8.5
+
+
+def _lock(facts: PortFacts) -> tuple[str, Both] | None:
     """The only kind of network that the stick may use, and how that is known."""
     for query in ("AT+WS46?", "AT^SYSCFGEX?", "AT^SYSCFG?", "AT+CNMP?", "AT+ZSNT?"):
         name = query.removeprefix("AT").removesuffix("?")
         for body in at.bodies(name, facts.said(query)):
             value = body.split(",")[0].strip().strip('"')
             if kind := _ONLY.get((query, value)):
-                return kind, f"{query} answered {name}:{body}"
+                return kind, said("words.lock", query=query, answer=f"{name}:{body}")
     return None
 
 
@@ -407,25 +262,13 @@ def _centre(facts: PortFacts) -> str | None:
 def _sms(facts: PortFacts) -> Iterator[Finding]:
     port, centre = facts.port, _centre(facts)
     if centre is not None and not centre.strip("+ "):
-        yield fault(
-            "no_smsc",
-            port,
-            "The SIM has no service centre's number, without which no SMS can be sent.",
-            "AT+CSCA? answered an empty number",
-            'ask the operator for the number and set it in a phone (SMS settings), or in a terminal such as picocom: AT+CSCA="+62…"',
-        )
+        yield fault("no_smsc", port)
     elif centre is not None and facts.home in (None, *_homes(facts)) and not re.match(r"\+?62|0", centre):
-        yield warning(
-            "foreign_smsc",
-            port,
-            "The service centre's number is not an Indonesian one: SMS will fail or cost more.",
-            f"AT+CSCA? answered {masked(centre)}",
-            'set the operator\'s own number in a phone (SMS settings), or in a terminal: AT+CSCA="+62…"',
-        )
-    for name, code, what, mend in _CLCK:
+        yield warning("foreign_smsc", port, number=masked(centre))
+    for name, code in _CLCK.items():
         for body in at.bodies("+CLCK", facts.said(f'AT+CLCK="{name}",2')):
             if _bars(body):
-                yield fault(code, port, what, f'AT+CLCK="{name}",2 answered +CLCK: {body}', mend)
+                yield fault(code, port, answer=f"+CLCK: {body}")
                 break
     yield from _storage(facts)
 
@@ -434,26 +277,8 @@ def _homes(facts: PortFacts) -> tuple[str, ...]:
     return (facts.home,) if facts.home and facts.home.startswith("510") else ()
 
 
-_CLCK = (
-    (
-        "FD",
-        "fixed_dialling",
-        "Fixed dialling is on: the SIM sends only to the numbers on its own list.",
-        "switch it off in a phone (security, fixed dialling numbers), with PIN2",
-    ),
-    (
-        "AO",
-        "sending_barred",
-        "The SIM bars everything that goes out, SMS too.",
-        'switch call barring off in a phone, or in a terminal: AT+CLCK="AO",0,"0000" (the operator\'s barring password)',
-    ),
-    (
-        "AI",
-        "receiving_barred",
-        "The SIM bars everything that comes in, SMS too: no answer can arrive.",
-        'switch call barring off in a phone, or in a terminal: AT+CLCK="AI",0,"0000"; bar calls only with bar_calls = true of this lane',
-    ),
-)
+_CLCK = {"FD": "fixed_dialling", "AO": "sending_barred", "AI": "receiving_barred"}
+"""<fac> of +CLCK (3GPP TS 27.007 §7.4), and what is wrong where it is on."""
 
 
 def _bars(body: str) -> bool:
@@ -469,20 +294,8 @@ def _storage(facts: PortFacts) -> Iterator[Finding]:
     if not counts:
         return
     name, used, total = counts[-1]  # mem3 is where received SMS go (3GPP TS 27.005 §3.2.2)
-    how = "AT+CPMS? answered " + ", ".join(f"{n} {u} of {t}" for n, u, t in dict.fromkeys(counts))
+    rooms = [said("words.storage", name=n, used=u, total=t) for n, u, t in dict.fromkeys(counts)]
     if total == 0:
-        yield fault(
-            "storage_zero",
-            facts.port,
-            f"The storage {name} for received SMS has no room at all: the SIM is not read yet, or is a data SIM.",
-            how,
-            "plug the stick in again; if it stays so, use a SIM for phones",
-        )
+        yield fault("storage_zero", facts.port, storage=name, counts=joined(rooms))
     elif used >= total:
-        yield fault(
-            "storage_full",
-            facts.port,
-            f"The storage {name} for received SMS is full: nothing more can come in.",
-            how,
-            "start the gateway, which stores what lies there and empties it; or delete old texts in a phone",
-        )
+        yield fault("storage_full", facts.port, storage=name, counts=joined(rooms))

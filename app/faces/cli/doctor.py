@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from app.faces.cli.output import FAULTS, WARNINGS, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from app.faces.cli.examining import Examined
     from app.faces.cli.ports_asked import PortSeen
-    from modem.doctor import Finding
+    from modem.doctor import Both, Finding
 
-"""Exit statuses (design, section 6); 0 where nothing is wrong."""
 MOST = 4
 """Things of one kind that are named one by one; --json names all."""
 LONG_COMMAND = 50
 """Characters from which a command stands on a line of its own, which the terminal may wrap but the text does not."""
+INDENT = {"en": 7, "id": 8}
+"""Columns before a text: a blank, its label (`seen`, `bukti`), two blanks."""
 EXITS = f"Exit status: 0 nothing is wrong; {WARNINGS} warnings; {FAULTS} faults."
 
 
@@ -44,31 +45,48 @@ def doctor(
     key_copied: bool = typer.Option(
         False, "--key-copied", help="Remember that the key file has a copy elsewhere, and do nothing else."
     ),
+    language: Literal["id", "en"] | None = typer.Option(
+        None, help="Of what is said: id or en; else as LC_ALL, LC_MESSAGES or LANG say (with --json: en)."
+    ),
 ) -> None:
     """Find out what is wrong with sticks, SIMs, lanes and this host, and how to mend it. Never stops a running gateway."""
+    import os
+
     from app.faces.cli import examining, looping
+    from app.faces.cli.doctor_texts import said
 
     session: Session = ctx.obj
+    spoken = language_of(language, {} if session.json else os.environ)
     settings = session.settings()
     if key_copied:
         examining.confirm_key_copy(settings)
         if session.json:
             session.show_json({"keys_file": str(settings.sealing.keys_file), "copied": True})
-        session.say(f"Remembered: {settings.sealing.keys_file} has a copy elsewhere.")
+        session.say(said("screen.copied", file=settings.sealing.keys_file).told(spoken))
         return
-    progress = _progress(session)
+    progress = _progress(session, spoken)
     # With --loop the code is asked before and after the SMS: what came of it is told there.
-    examined = examining.examine(settings, lane, None if loop else credit_code, progress=progress)
+    examined = examining.examine(
+        settings, lane, None if loop else credit_code, progress=progress, language=spoken
+    )
     looped: dict[str, Any] | None = None
     if loop:
-        wanted = looping.Loop(number, credit_code, _confirm(session, yes), progress)
+        confirm = _confirm(session, yes, spoken)
+        wanted = looping.Loop(number, credit_code, confirm, progress, language=spoken)
         looped, failed = looping.run_loop(settings, wanted, free=examined.free, held=examined.answering)
         examined.findings = examining.in_order([*failed, *examined.findings])
     if session.json:
-        session.show_json(examined.as_json() | ({"loop": looped} if loop else {}))
+        session.show_json(examined.as_json(spoken) | ({"loop": looped} if loop else {}))
     else:
-        show(session, examined, looped)
+        show(session, examined, looped, spoken)
     raise typer.Exit(status_of(examined.findings))
+
+
+def language_of(asked: str | None, environment: Mapping[str, str]) -> str:
+    """`id` or `en`: what was asked for, else what the environment says (POSIX, Base Definitions §8.2: the first that is set holds)."""
+    names = ("LC_ALL", "LC_MESSAGES", "LANG")
+    locale = next((value for name in names if (value := environment.get(name))), "")
+    return asked or ("id" if re.match(r"id(?![a-z])", locale, re.IGNORECASE) else "en")
 
 
 def status_of(findings: list[Finding]) -> int:
@@ -78,46 +96,59 @@ def status_of(findings: list[Finding]) -> int:
     return {None: 0, WARNING: WARNINGS, FAULT: FAULTS}[worst(findings)]
 
 
-def _progress(session: Session) -> Any:
-    return (lambda sentence: None) if session.json or not session.err.is_terminal else session.note
+def _progress(session: Session, language: str) -> Any:
+    silent = session.json or not session.err.is_terminal
+    return (lambda sentence: None) if silent else lambda sentence: session.note(sentence.told(language))
 
 
-def _confirm(session: Session, yes: bool) -> Any:
+def _confirm(session: Session, yes: bool, language: str) -> Any:
     def confirm(question: str) -> bool:
-        return yes or (not session.json and typer.confirm(question, default=False, err=True))
+        if yes or session.json:
+            return yes
+        if language == "id":
+            said = typer.prompt(f"{question} [y/T]", default="", show_default=False, err=True)
+            return str(said).strip().lower() in ("y", "ya", "yes")
+        return typer.confirm(question, default=False, err=True)
 
     return confirm
 
 
-def show(session: Session, examined: Examined, looped: dict[str, Any] | None) -> None:
+def show(session: Session, examined: Examined, looped: dict[str, Any] | None, language: str = "en") -> None:
     """Print everything for people: ports, lines to write, last replies, findings, the verdict."""
-    from app.faces.cli.output import rupiah
+    from app.faces.cli.doctor_texts import moment, said
+    from modem.doctor import joined
 
-    _show_ports(session, examined.ports)
+    findings = [finding.told(language) for finding in examined.findings]
+    _show_ports(session, examined.ports, language)
     if examined.settings_lines:
-        session.say("No lane uses this yet. Write into bpjs-sms.toml:\n")
+        session.say(f"{said('screen.write').told(language)}\n")
         session.say("\n".join(f"    {line}".rstrip() for line in examined.settings_lines) + "\n")
     if examined.exchanges:
         session.table(
-            ("lane", "service", "last reply", "questions unanswered since"),
+            [
+                said(f"screen.head_{name}").told(language)
+                for name in ("lane", "service", "reply", "unanswered")
+            ],
             (
                 (
                     one.lane,
                     one.service,
-                    one.last_reply.strftime("%Y-%m-%d %H:%M UTC") if one.last_reply else "never",
+                    (moment(one.last_reply) if one.last_reply else said("words.never")).told(language),
                     one.unanswered,
                 )
                 for one in examined.exchanges
             ),
-            title="Last replies",
+            title=said("screen.replies").told(language),
         )
-    for group in alike(examined.findings):
-        _show_finding(session, group)
+    for group in alike(findings):
+        _show_finding(session, group, language)
     if looped is not None:
-        _show_loop(session, looped, rupiah)
+        _show_loop(session, looped, language)
     if examined.unseen:
-        session.say(f"This user may not see {' and '.join(examined.unseen)}; this can: {_again_as_root()}\n")
-    session.say(_verdict(examined.findings))
+        things = joined(examined.unseen, said("words.and"))
+        unseen = said("screen.unseen", things=things, command=_again_as_root())
+        session.say(f"{unseen.told(language)}\n")
+    session.say(_verdict(findings).told(language))
 
 
 def alike(findings: Sequence[Finding]) -> list[list[Finding]]:
@@ -128,59 +159,61 @@ def alike(findings: Sequence[Finding]) -> list[list[Finding]]:
     return list(groups.values())
 
 
-def _show_finding(session: Session, group: list[Finding]) -> None:
+def _show_finding(session: Session, group: list[Finding], language: str) -> None:
     from rich.text import Text
 
+    from app.faces.cli.doctor_texts import said
     from app.faces.cli.output import legible
-    from modem.doctor import FAULT, WARNING
+    from modem.doctor import ADVICE, FAULT, WARNING, few
 
-    first = group[0]
-    label, style = {
-        FAULT: (" FAULT   ", "bold white on red"),
-        WARNING: (" WARNING ", "black on yellow"),
-    }.get(first.severity, (" ADVICE  ", "black on cyan"))
-    about = [finding.about for finding in group]
-    shown = ", ".join(about[:MOST]) + (f" and {len(about) - MOST} more" if len(about) > MOST else "")
-    session.out.print(
-        Text.assemble((label, style), f" {legible(shown)}  ", (first.code, "dim")), soft_wrap=True
-    )
+    first, indent = group[0], INDENT[language]
+    style = {FAULT: "bold white on red", WARNING: "black on yellow", ADVICE: "black on cyan"}[first.severity]
+    names = {word: said(f"screen.{word}").told(language) for word in (FAULT, WARNING, ADVICE)}
+    wide = max(map(len, names.values()))
+    shown = few([finding.about for finding in group], MOST).told(language)
+    label = (f" {names[first.severity]:<{wide}} ", style)
+    session.out.print(Text.assemble(label, f" {legible(shown)}  ", (first.code, "dim")), soft_wrap=True)
     width = session.out.width
-    session.out.print(_wrapped("", first.what, width), soft_wrap=True)
-    for label, said in (
+    session.out.print(_wrapped("", first.what, width, indent), soft_wrap=True)
+    for word, told in (
         ("seen", [(one.about, one.how) for one in group]),
         ("mend", [(one.about, one.mend) for one in group]),
     ):
-        each = list(dict.fromkeys(text for _, text in said))
+        each = list(dict.fromkeys(text for _, text in told))
         if len(each) > 1:
-            each = [f"{name}: {text}" for name, text in said]
+            each = [f"{name}: {text}" for name, text in told]
         for place, text in enumerate(each[:MOST]):
-            prose, commands = apart(text) if label == "mend" else (text, [])
-            session.out.print(_wrapped("" if place else label, prose, width), soft_wrap=True)
+            prose, commands = apart(text) if word == "mend" else (text, [])
+            name = "" if place else said(f"screen.{word}").told(language)
+            session.out.print(_wrapped(name, prose, width, indent), soft_wrap=True)
             for number, command in enumerate(commands, 1):  # unbroken, so that it can be copied
-                session.say(f"         ({number})  {command}")
+                session.say(f"{'':<{indent}}  ({number})  {command}")
         if len(each) > MOST:
-            session.say(f"       and {len(each) - MOST} more like this: --json has them all")
+            more = said("screen.alike", count=len(each) - MOST).told(language)
+            session.say(f"{'':<{indent}}{more}")
     session.say("")
 
 
-def _show_ports(session: Session, ports: Sequence[PortSeen]) -> None:
+def _show_ports(session: Session, ports: Sequence[PortSeen], language: str) -> None:
     """Each stick with its ports below it, narrow enough for 80 columns."""
     from itertools import groupby
 
     from rich.text import Text
 
+    from app.faces.cli.doctor_texts import lane_called, said
     from app.faces.cli.output import legible
 
-    others = "Other ports" if any(port.stick for port in ports) else "Ports"
+    others = said("screen.other_ports" if any(port.stick for port in ports) else "screen.ports")
+    roles = {port.role: said(f"role.{port.role}").told(language) if port.role else "" for port in ports}
     wide = max((len(port.port) for port in ports), default=0)
-    roles = max((len(port.role or "") for port in ports), default=0)
+    widest = max(map(len, roles.values()), default=0)
     for stick, group in groupby(ports, key=lambda port: port.stick):
-        session.out.print(Text(legible(stick or others), style="bold"))
+        session.out.print(Text(legible((stick or others).told(language)), style="bold"))
         for port in group:
-            strength = None if port.signal is None else f"signal {port.signal} of 31"
-            lane = None if port.lane is None else f"lane {port.lane}"
-            told = " · ".join(word for word in (lane, port.model, port.operator, strength) if word)
-            line = f"  {port.port:<{wide}}  {port.role or '':<{roles}}  {legible(told)}"
+            signal = None if port.signal is None else said("screen.signal", rssi=port.signal).told(language)
+            lane = None if port.lane is None else lane_called(port.lane).told(language)
+            told = " · ".join(word for word in (lane, port.model, port.operator, signal) if word)
+            line = f"  {port.port:<{wide}}  {roles[port.role]:<{widest}}  {legible(told)}"
             session.out.print(Text(line.rstrip()), soft_wrap=True)
         session.say("")
 
@@ -198,7 +231,7 @@ def apart(mend: str) -> tuple[str, list[str]]:
     return re.sub(r"`([^`]+)`", number, mend), commands
 
 
-def _wrapped(label: str, text: str, width: int) -> Any:
+def _wrapped(label: str, text: str, width: int, indent: int) -> Any:
     """The text behind its label, wrapped with a hanging indent, at 100 columns at most: longer lines are hard to read."""
     import textwrap
 
@@ -207,10 +240,11 @@ def _wrapped(label: str, text: str, width: int) -> Any:
     from app.faces.cli.output import legible
 
     lines = textwrap.wrap(
-        legible(text), max(30, min(width, 100) - 7), break_long_words=False, break_on_hyphens=False
+        legible(text), max(30, min(width, 100) - indent), break_long_words=False, break_on_hyphens=False
     )
     return Text("\n").join(
-        Text.assemble((f" {'' if place else label:<4}  ", "dim"), line) for place, line in enumerate(lines)
+        Text.assemble((f" {'' if place else label:<{indent - 3}}  ", "dim"), line)
+        for place, line in enumerate(lines)
     )
 
 
@@ -224,33 +258,47 @@ def _again_as_root() -> str:
     return shlex.join(["sudo", called, *sys.argv[1:]])
 
 
-def _show_loop(session: Session, looped: dict[str, Any], rupiah: Any) -> None:
+def _show_loop(session: Session, looped: dict[str, Any], language: str) -> None:
+    from app.faces.cli.doctor_texts import said
+    from app.faces.cli.output import rupiah
+    from modem.doctor import decimal, told
+
     if "error" in looped:  # stands among the findings
         return
     ahead, cost = looped["centre_ahead_seconds"], looped["cost"]
+    rows: dict[str, str | Both | None] = {
+        "delay": said("loop.seconds", seconds=decimal(looped["delay_seconds"])),
+        "landed": looped["storage"] or said("loop.direct"),
+        "centre": None if ahead is None else said("loop.ahead", seconds=f"{ahead:+d}"),
+        "price": said("loop.no_price") if cost is None else rupiah(cost),
+    }
     session.pairs(
         {
-            "came back after": f"{looped['delay_seconds']} s",
-            "landed in": looped["storage"] or "no storage: it was delivered directly",
-            "service centre's clock": None if ahead is None else f"{ahead:+d} s against this host's",
-            "price": "not known: name the credit's USSD code with --credit-code"
-            if cost is None
-            else rupiah(cost),
+            said(f"loop.{name}").told(language): None if value is None else told(value, language)
+            for name, value in rows.items()
         },
-        title="The SIM sent an SMS to itself, and received it",
+        title=said("loop.title").told(language),
     )
     session.say("")
 
 
-def _verdict(findings: list[Finding]) -> str:
-    from modem.doctor import ADVICE, FAULT, WARNING
+def _verdict(findings: list[Finding]) -> Both:
+    from app.faces.cli.doctor_texts import said
+    from modem.doctor import ADVICE, FAULT, WARNING, joined
 
     counts = {
         word: sum(1 for finding in findings if finding.severity == word) for word in (FAULT, WARNING, ADVICE)
     }
-    wrong = " and ".join(f"{counts[w]} {w}{'s' * (counts[w] > 1)}" for w in (FAULT, WARNING) if counts[w])
+    wrong = joined(
+        [
+            said(f"screen.{word}s", count=counts[word]) if counts[word] > 1 else said(f"screen.one_{word}")
+            for word in (FAULT, WARNING)
+            if counts[word]
+        ],
+        said("words.and"),
+    )
     if counts[FAULT]:
-        return f"{wrong}. What has a fault cannot work; mend it from the top."
-    if wrong:
-        return f"{wrong}. It works; better mend {'it' if counts[WARNING] == 1 else 'them'}."
-    return "Nothing is wrong." + (" There is advice above." if counts[ADVICE] else "")
+        return said("screen.cannot_work", wrong=wrong)
+    if counts[WARNING]:
+        return said("screen.mend_it" if counts[WARNING] == 1 else "screen.mend_them", wrong=wrong)
+    return said("screen.healthy_advice" if counts[ADVICE] else "screen.healthy")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.domain.errors import GatewayError, Invalid, SettingsError
+from app.faces.cli.doctor_texts import fault, lane_called, said
 from app.faces.cli.gateway_findings import DOWN, NOT_WORKING, imei_findings, lane_findings
 from app.faces.cli.lanes_asked import ask_lane, read_credit
 from app.faces.cli.ports_asked import (
@@ -39,11 +40,11 @@ from modem import PortSettings
 from modem.discovery import Stick, sticks
 from modem.doctor import (
     SEVERITIES,
+    Both,
     Finding,
     PortFacts,
     control_port,
     data_findings,
-    fault,
     held_finding,
     held_ports,
     host_findings,
@@ -54,7 +55,7 @@ T = TypeVar("T")
 AT_ONCE = 8
 """Modems that are asked at the same time: each takes seconds, a pool has dozens, and a hub's wires carry so many."""
 
-Progress = Callable[[str], None]
+Progress = Callable[[Both], None]
 _Ask = Callable[[], Callable[[], None]]
 """Asks, on a thread of its own; what it returns writes down what came of it, on ours."""
 
@@ -72,14 +73,14 @@ class Examined:
     exchanges: list[Exchange] = field(default_factory=list)
     free: dict[str, PortSettings] = field(default_factory=dict)
     answering: set[str] = field(default_factory=set)
-    unseen: list[str] = field(default_factory=list)
+    unseen: list[Both] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, language: str = "en") -> dict[str, Any]:
         return {
-            "findings": [finding.as_json() for finding in self.findings],
-            "ports": [port.as_json() for port in self.ports],
+            "findings": [finding.told(language).as_json() for finding in self.findings],
+            "ports": [port.as_json(language) for port in self.ports],
             "settings": self.settings_lines,
-            "not_seen": self.unseen,
+            "not_seen": [thing.told(language) for thing in self.unseen],
             "exchanges": [
                 {
                     "lane": one.lane,
@@ -101,12 +102,13 @@ def examine(
     *,
     progress: Progress = lambda sentence: None,
     place: Place | None = None,
+    language: str = "en",
 ) -> Examined:
-    """Look at everything, or at one lane's modem only. Invalid for a lane that neither settings nor a running gateway have."""
+    """Look at everything, or at one lane's modem only. Invalid, in that language, for a lane that neither settings nor a running gateway have."""
     examined = Examined()
     with _store(settings, examined) as store:
         visit = _Visit(settings, store, place or Place(), progress, examined)
-        visit.choose(only)
+        visit.choose(only, language)
         if only is None:
             visit.look_at_host()
         visit.look_at_modems(strays=only is None)
@@ -175,7 +177,7 @@ class _Visit:
         self._rows: dict[str, LaneSeen] = {}
         self.names: list[str] = []
 
-    def choose(self, only: str | None) -> None:
+    def choose(self, only: str | None, language: str) -> None:
         """The lanes to look at: of the settings, and what a running gateway holds besides (simulated ones). Invalid."""
         self._read_rows()
         held = sorted(
@@ -184,7 +186,8 @@ class _Visit:
         self._ours += self._holding(held)
         known = list(dict.fromkeys([*self._written, *held]))
         if only is not None and only not in known:
-            raise Invalid(f"There is no lane {only!r}; there are: {', '.join(known) or 'none'}.")
+            names = ", ".join(known) or said("words.none")
+            raise Invalid(said("screen.no_such_lane", name=only, names=names).told(language))
         self.names = known if only is None else [only]
 
     def _holding(self, lanes: Sequence[str]) -> list[int]:
@@ -208,7 +211,7 @@ class _Visit:
 
     def look_at_host(self) -> None:
         """USB, device files, processes, the kernel's log."""
-        self._progress("Looking at USB, processes and disks …")
+        self._progress(said("progress.host"))
         ports = [
             self._written[name].port if name in self._written else self._rows[name].port
             for name in self.names
@@ -216,9 +219,9 @@ class _Visit:
         files = [port for port in ports if port.startswith("/")]
         log = self.place.kernel_log()
         if log is None:
-            self._examined.unseen.append("the kernel's log (power and cable faults)")
+            self._examined.unseen.append(said("unseen.kernel_log"))
         if self.place.uid != 0:
-            self._examined.unseen.append("which ports other users' programs have open")
+            self._examined.unseen.append(said("unseen.holders"))
         self._examined.findings += host_findings(
             self.place.root,
             listed=files,
@@ -237,9 +240,7 @@ class _Visit:
                 if stick.usb_path not in self._used and stick.known is not None and stick.ports:
                     asks.append(self._stray(stick))
         if asks:
-            self._progress(
-                f"Asking {len(asks)} modem{'s' * (len(asks) > 1)}; one that is silent takes half a minute …"
-            )
+            self._progress(said("progress.modems" if len(asks) > 1 else "progress.modem", count=len(asks)))
         for tell in at_once(asks, AT_ONCE):
             tell()
 
@@ -341,7 +342,7 @@ class _Visit:
     def look_at_tables(self, store: Store, credit_code: str | None) -> None:
         """What the gateway's own tables tell of lanes and SIMs; with a code, the operator is asked for the credit before."""
         if credit_code is not None:
-            self._progress("Asking the operator for the credit …")
+            self._progress(said("progress.credit"))
             held = [lane for lane in self._seen() if lane.held and lane.sim_id is not None]
             asks = [partial(read_credit, store, lane, credit_code) for lane in held]
             for found in at_once(asks, AT_ONCE):
@@ -360,15 +361,18 @@ class _Visit:
             if not (finding.code in DOWN and told & {finding.about, ports.get(name)}):
                 self._examined.findings.append(finding)
 
-    def imeis(self) -> list[tuple[str, str]]:
+    def imeis(self) -> list[tuple[str | Both, str]]:
         """Where each IMEI is: of the ports that were asked, and of lanes by the tables (a gateway's answer has it masked)."""
         asked = {
             port.lane or port.port: (port.port, port.imei)
             for port in self._examined.ports
             if port.imei is not None
         }
-        held = [(f"lane {r.name}", r.imei) for r in self._seen() if r.imei and r.held and r.name not in asked]
-        return [(where, imei) for where, imei in (*asked.values(), *held) if imei is not None]
+        found: list[tuple[str | Both, str]] = [(place, imei) for place, imei in asked.values()]
+        found += [
+            (lane_called(r.name), r.imei) for r in self._seen() if r.imei and r.held and r.name not in asked
+        ]
+        return found
 
 
 # -- tables and files ---------------------------------------------------------------------------------------------
@@ -381,28 +385,14 @@ def _store(settings: Settings, examined: Examined) -> Iterator[Store | None]:
     if path is not None and not path.is_file():
         if not path.parent.is_dir():
             examined.findings.append(
-                fault(
-                    "database_unusable",
-                    "database",
-                    "The database has no place to lie in.",
-                    f"the settings put it at {path}, and there is no folder {path.parent}",
-                    f'`mkdir -p {path.parent}`, as the user who runs the gateway; or write another database = "sqlite:///…"',
-                )
+                fault("database_unusable.no_folder", said("words.database"), path=path, folder=path.parent)
             )
         yield None
         return
     try:
         store = open_store(settings.database, settings.sealing.keys_file, serving=False)
     except (GatewayError, SettingsError) as error:
-        examined.findings.append(
-            fault(
-                "database_unusable",
-                "database",
-                "The database cannot be used.",
-                error.detail,
-                "do what the sentence says, then run `bpjs-sms db check`",
-            )
-        )
+        examined.findings.append(fault("database_unusable", said("words.database"), detail=error.detail))
         yield None
         return
     try:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from app.faces.cli.doctor_texts import fault, lane_called, said, warning
 from app.store import diagnosis, requests
 from app.store.diagnosis import LaneSeen
 from app.store.engine import Store, Tx
-from modem.doctor import Finding, PortFacts, credit_in, fault, masked, valid_until, warning
+from modem.doctor import Both, Finding, PortFacts, credit_in, masked, valid_until
 
 ANSWER_WITHIN = 60.0
 """Seconds that a held lane may take: it sends first what it is sending (+CMGS: up to 120 s, then the doctor goes on without)."""
-BUSY = "it is still busy"
 _LOOK = 0.2  # seconds between two looks for the answer
 
 
@@ -37,8 +37,8 @@ def request(
     *,
     within: float = ANSWER_WITHIN,
     taken_within: float | None = None,
-) -> tuple[Mapping[str, Any] | None, str]:
-    """Let a running gateway's lane do something: its answer, or None and why there is none.
+) -> tuple[Mapping[str, Any] | None, Both | None]:
+    """Let a running gateway's lane do something: its answer, or None and why there is none (`busy()`, where it may yet be done).
 
     What nobody took within `taken_within` seconds, or when this is interrupted, is withdrawn and is not done any more.
     """
@@ -52,33 +52,32 @@ def request(
             if state == "asked" and gone >= (within if taken_within is None else taken_within):
                 state = store.write(partial(collect, give_up=True)).state
                 if state == "refused":
-                    return None, "the lane is still busy with something else, so nothing was done"
+                    return None, said("words.busy_with_else")
             if state in ("done", "refused"):
                 found = store.write(collect)
                 if found.state == "done" and found.answer is not None:
-                    return found.answer, ""
-                return None, str((found.answer or {}).get("detail", "it does not say why"))
+                    return found.answer, None
+                detail = (found.answer or {}).get("detail")
+                return None, said("words.told", detail=detail) if detail else said("words.no_reason")
             if gone >= within:
-                return None, BUSY
+                return None, busy()
             still.wait(_LOOK)
     except KeyboardInterrupt:
         store.write(partial(collect, give_up=True))
         raise
 
 
+def busy() -> Both:
+    """Why a request has no answer that was taken and not ended in time."""
+    return said("words.busy")
+
+
 def ask_lane(store: Store, lane: str, within: float = ANSWER_WITHIN) -> Told:
     """Let the lane ask its modem everything."""
     answer, why = request(store, lane, "diagnosis", {}, within=within)
     if answer is None:
-        silent = fault(
-            "lane_does_not_answer",
-            f"lane {lane}",
-            "The running gateway holds this lane, but the lane did not answer the doctor.",
-            why,
-            f"`bpjs-sms lanes` shows its state; `bpjs-sms lanes restart {lane}` opens its modem anew",
-        )
-        return Told([silent])
-    found = [replace(Finding.from_json(one), about=f"lane {lane}") for one in answer.get("findings", ())]
+        return Told([fault("lane_does_not_answer", lane_called(lane), why=why, name=lane)])
+    found = [Finding.from_json(one).elsewhere(*lane_called(lane)) for one in answer.get("findings", ())]
     return Told(found, PortFacts.from_json(answer["facts"]))
 
 
@@ -88,15 +87,8 @@ def read_credit(store: Store, lane: LaneSeen, code: str) -> list[Finding]:
     text = str((answer or {}).get("text", ""))
     credit, until = credit_in(text), valid_until(text)
     if credit is None:
-        return [
-            warning(
-                "credit_not_told",
-                f"lane {lane.name}",
-                f"The code {code} did not tell the credit.",
-                why or f"the answer names no amount in Rp: {masked(text)}",
-                "name the operator's own code for the credit with --credit-code; it stands on its web page",
-            )
-        ]
+        why = why or said("words.no_amount", text=masked(text))
+        return [warning("credit_not_told", lane_called(lane.name), code=code, why=why)]
     sim, ends = lane.sim_id, until.isoformat() if until else None
     if sim is not None:
         held = sim

@@ -10,34 +10,31 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.domain.errors import Invalid
-from app.faces.cli.lanes_asked import BUSY, request
+from app.faces.cli.doctor_texts import fault, lane_called, said
+from app.faces.cli.lanes_asked import busy, request
 from app.settings import Settings
 from app.store import loops
 from app.store.engine import Store, open_store
 from modem import ModemError, PortSettings, SerialModem
-from modem.doctor import Finding, credit_in, fault, loop
+from modem.doctor import Both, Finding, credit_in, loop, told
 from modem.doctor.loop import RECEIVES_WITHIN
 
 SENDS_WITHIN = timedelta(seconds=150)
 """How long a held lane may take until it sent: +CMGS has 120 s, and the lane may be in the middle of something."""
 
-_NEVER_CAME = (
-    "the SMS was sent, or may have been, and did not come back in time: sending works and receiving does not, "
-    "or the number is not this SIM's own"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Loop:
     """What is wanted. `number`: the SIM's own, where it does not know it · `credit_code`: asked before and after, for the price ·
-    patience, sending: how long the SMS may be under way, and a held lane be busy before."""
+    patience, sending: how long the SMS may be under way, and a held lane be busy before · language: of what it says and raises."""
 
     number: str | None = None
     credit_code: str | None = None
     confirm: Callable[[str], bool] = lambda question: False
-    progress: Callable[[str], None] = lambda sentence: None
+    progress: Callable[[Both], None] = lambda sentence: None
     patience: timedelta = RECEIVES_WITHIN
     sending: timedelta = SENDS_WITHIN
+    language: str = "en"
 
 
 def run_loop(
@@ -51,8 +48,7 @@ def run_loop(
     """What came of it, as JSON, and a finding where it failed. `free` and `held`: where it may go, exactly one. Invalid for none or several."""
     there = [*free, *sorted(held)]
     if len(there) != 1:
-        say = f"; there are {', '.join(there)}: name one with --lane" if there else ", and there is none"
-        raise Invalid(f"--loop needs one modem that answers{say}.")
+        raise _invalid(wanted, said("loop.several", names=", ".join(there)) if there else said("loop.nobody"))
     (name,) = there
     try:
         if name in held:
@@ -70,7 +66,7 @@ def _through_port(
         identity = modem.open()
         own = wanted.number or identity.own_number
         if own is None:
-            raise Invalid("The SIM does not know its own number: name it with --number 08….")
+            raise _invalid(wanted, said("loop.no_number"))
         _confirmed(wanted, name)
         return loop(
             modem, own, _mark(), _now, credit_code=wanted.credit_code, patience=wanted.patience
@@ -78,7 +74,7 @@ def _through_port(
 
 
 def _through_lane(store: Store, lane: str, wanted: Loop) -> dict[str, Any]:
-    _confirmed(wanted, f"lane {lane}")
+    _confirmed(wanted, lane_called(lane))
     before = _credit(store, lane, wanted.credit_code)
     number = {} if wanted.number is None else {"number": wanted.number}
     answer, why = request(
@@ -89,18 +85,23 @@ def _through_lane(store: Store, lane: str, wanted: Loop) -> dict[str, Any]:
         within=(wanted.sending + wanted.patience).total_seconds(),
         taken_within=wanted.sending.total_seconds(),
     )
-    if answer is None and why == BUSY:
-        raise ModemError("loop_not_received", _NEVER_CAME, blame="network")
+    if answer is None and why == busy():
+        never = said("loop.never_came").told(wanted.language)
+        raise ModemError("loop_not_received", never, blame="network")
     if answer is None:
-        raise ModemError("loop_refused", why)
+        raise ModemError("loop_refused", told(why, wanted.language))
     after = _credit(store, lane, wanted.credit_code)
     return {**answer, "cost": None if before is None or after is None else before - after}
 
 
-def _confirmed(wanted: Loop, name: str) -> None:
-    if not wanted.confirm(f"Send one SMS from {name} to its own number? It costs what an SMS costs."):
-        raise Invalid("Nothing was sent: say yes, or --yes.")
-    wanted.progress("Waiting for the SMS to come back; 3 to 20 seconds are usual …")
+def _confirmed(wanted: Loop, name: str | Both) -> None:
+    if not wanted.confirm(said("loop.question", name=name).told(wanted.language)):
+        raise _invalid(wanted, said("loop.declined"))
+    wanted.progress(said("loop.waiting"))
+
+
+def _invalid(wanted: Loop, sentence: Both) -> Invalid:
+    return Invalid(sentence.told(wanted.language))
 
 
 def _credit(store: Store, lane: str, code: str | None) -> int | None:
@@ -115,15 +116,8 @@ def _mark() -> str:
 
 
 def _failed(name: str, no: ModemError) -> Finding:
-    return fault(
-        "loop_failed",
-        name,
-        "The SMS to itself went out, but did not come back."
-        if no.code == "loop_not_received"
-        else "The SMS to itself did not go well.",
-        f"{no.code}: {no.detail}",
-        "see the other findings; try credit and number in a phone; it is never sent again by itself",
-    )
+    text = "loop_failed.not_received" if no.code == "loop_not_received" else "loop_failed"
+    return fault(text, name, code=no.code, detail=no.detail)
 
 
 def _now() -> datetime:

@@ -17,15 +17,16 @@ from modem import PortSettings, SerialModem
 from modem.discovery import Stick
 from modem.doctor import (
     BAUDS,
+    Both,
     Finding,
     Held,
     PortFacts,
     control_port,
     examine_port,
-    fault,
     held_ports,
     port_findings,
     shown,
+    wrong_port_finding,
 )
 
 _LOG_TAIL = 1_000_000  # bytes of a log file that are read
@@ -45,7 +46,7 @@ class PortSeen:
 
     port: str
     usb_path: str | None = None
-    stick: str | None = None
+    stick: Both | None = None
     role: str | None = None
     lane: str | None = None
     model: str | None = None
@@ -53,9 +54,11 @@ class PortSeen:
     signal: int | None = None
     imei: str | None = field(default=None, repr=False)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, language: str) -> dict[str, Any]:
         names = ("port", "usb_path", "stick", "role", "lane", "model", "operator", "signal")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {
+            "stick": self.stick.told(language) if self.stick else None
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +139,9 @@ def ask_port(
         if better.answers:
             found = port_findings(better, pin_given=pin_given)
             if lane is not None and lane.port != "auto":
-                found.insert(0, _wrong_port(port, other, stick))
+                found.insert(0, wrong_port_finding(port, other, stick))
             return Asked(other, better, found, settings)
     return Asked(port, facts, found, settings)
-
-
-def _wrong_port(port: str, other: str, stick: Stick) -> Finding:
-    return fault(
-        "wrong_port",
-        port,
-        f"{port} takes no commands: it is another port of the stick than the control port.",
-        f"AT was not answered on {port}, and answered on {other}, of {shown(stick)}",
-        f'write port = "{other}", or port = "auto" with usb = "{stick.usb_path}"',
-    )
 
 
 def place_of(
