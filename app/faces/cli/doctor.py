@@ -232,16 +232,20 @@ def apart(mend: str) -> tuple[str, list[str]]:
 
 
 def _wrapped(label: str, text: str, width: int, indent: int) -> Any:
-    """The text behind its label, wrapped with a hanging indent, at 100 columns at most: longer lines are hard to read."""
+    """The text behind its label, wrapped with a hanging indent, at 100 columns at most: longer lines are hard to read. A command stays on one line."""
     import textwrap
 
     from rich.text import Text
 
     from app.faces.cli.output import legible
 
-    lines = textwrap.wrap(
-        legible(text), max(30, min(width, 100) - indent), break_long_words=False, break_on_hyphens=False
-    )
+    whole = re.sub(r"`[^`]+`", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), legible(text))
+    lines = [
+        line.replace("\N{NO-BREAK SPACE}", " ")
+        for line in textwrap.wrap(
+            whole, max(30, min(width, 100) - indent), break_long_words=False, break_on_hyphens=False
+        )
+    ]
     return Text("\n").join(
         Text.assemble((f" {'' if place else label:<{indent - 3}}  ", "dim"), line)
         for place, line in enumerate(lines)
