@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import threading
@@ -15,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO, cast
 
 import structlog
 import uvicorn
@@ -49,6 +50,10 @@ SHORT = ServiceOverride(
     timeout=timedelta(seconds=20), late=timedelta(seconds=60), settle=timedelta(seconds=2)
 )
 """What the simulated lanes use where the settings say nothing: so that every outcome can be seen within a minute."""
+REMIND = timedelta(
+    minutes=10
+)  # a trouble that lasts is logged again so often: a full disk is not filled with it
+LOG_WAITS = 0.1  # seconds for standard error to take a line; a reader that stands still stops no lane
 SIMULATED_CREDIT = 100_000_000  # rupiah on each simulated SIM: more than anybody's trials use up
 
 log = structlog.get_logger()
@@ -175,6 +180,27 @@ def identify(url: str) -> Identity:
         modem.close()
 
 
+class Trouble:
+    """What keeps going wrong in one place: logged when it begins or changes, then every REMIND, and once when it is over."""
+
+    def __init__(self, what: str, **where: str) -> None:
+        self._what = what
+        self._where = where
+        self._detail: str | None = None
+        self._told_at = 0.0
+
+    def again(self, detail: str) -> None:
+        now = time.monotonic()
+        if detail != self._detail or now - self._told_at >= REMIND.total_seconds():
+            self._detail, self._told_at = detail, now
+            log.error(self._what, **self._where, detail=detail)
+
+    def over(self) -> None:
+        if self._detail is not None:
+            self._detail = None
+            log.info("over: " + self._what, **self._where)
+
+
 class Lease:
     """This process's row, renewed by a thread of its own; `ok` by the monotonic clock."""
 
@@ -188,11 +214,13 @@ class Lease:
         return time.monotonic() - self._renewed < (lanes.LEASE - MARGIN).total_seconds()
 
     def run(self, stop: threading.Event) -> None:
+        trouble = Trouble("the lease could not be renewed")
         while not stop.wait(RENEW.total_seconds()):
             try:
                 self.renew()
+                trouble.over()
             except GatewayError as error:
-                log.error("the lease could not be renewed", detail=error.detail)
+                trouble.again(error.detail)
             except Exception:  # without this thread nothing would ever be sent again
                 log.exception("the lease could not be renewed")
 
@@ -323,12 +351,14 @@ class Runtime:
         self._threads.append(thread)
 
     def _steps(self, worker: _Worker, stop: threading.Event, bell: threading.Event) -> None:
+        trouble = Trouble("a step failed", worker=type(worker).__name__)
         while not stop.is_set():
             now = utc_now()
             try:
                 due = worker.step(now)
+                trouble.over()
             except GatewayError as error:
-                log.error("a step failed", worker=type(worker).__name__, detail=error.detail)
+                trouble.again(error.detail)
                 due = now + timedelta(seconds=1)
             except Exception:
                 log.exception("a step failed", worker=type(worker).__name__)
@@ -458,6 +488,26 @@ def listen_on(settings: Settings) -> socket.socket:
         ) from error
 
 
+class LogLines:
+    """Where log lines go. One that cannot be written, or is not taken within LOG_WAITS, is left out: whoever logs goes on."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._ready = select.poll()
+        self._ready.register(descriptor, select.POLLOUT)
+
+    def write(self, text: str) -> None:
+        with self._lock, suppress(OSError):
+            left = text.encode()
+            while left and self._ready.poll(LOG_WAITS * 1000):
+                # A pipe that is ready takes so much at once (POSIX, PIPE_BUF).
+                left = left[os.write(self._descriptor, left[: select.PIPE_BUF]) :]
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
 def set_up_logs(settings: Settings) -> None:
     """Lines on standard error: for people, or JSON."""
     level = logging.getLevelNamesMapping()[settings.log.level.upper()]
@@ -475,7 +525,7 @@ def set_up_logs(settings: Settings) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=os.fdopen(os.dup(2), "w", buffering=1)),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, LogLines(os.dup(2)))),
         cache_logger_on_first_use=True,
     )
 
@@ -487,7 +537,7 @@ def serve(
     trace: Path | None = None,
     started: Callable[[Runtime, str], None] | None = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT. `started` is called once everything runs, with the URL it is served at."""
+    """Run until SIGTERM, SIGINT or SIGHUP (unless that is ignored, as under nohup). `started` is called once everything runs, with the URL it is served at."""
     set_up_logs(settings)
     listener = listen_on(settings)
     try:
@@ -509,8 +559,9 @@ def serve(
         server.should_exit = True
 
     # uvicorn raises the signal that ended it once more: without these handlers the lanes would never be stopped.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
     runtime.start()
     try:
         host, port = settings.server.host, listener.getsockname()[1]
