@@ -95,13 +95,24 @@ def test_it_leaves_the_network_and_finds_it_again_when_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["+COLP", "+CSSN", "+CR", "+FCLASS", "+ICF", "+IFC", "+CTZR", "+CTZU", "+CBST"]
+    ("name", "told"),
+    [
+        ("+COLP", "1,0"),
+        ("+CSSN", "1,0"),
+        ("+CR", "1"),
+        ("+FCLASS", "0"),
+        ("+ICF", "1,0"),
+        ("+IFC", "1,0"),
+        ("+CTZR", "1"),
+        ("+CTZU", "1"),
+        ("+CBST", "7,0,1"),
+    ],
 )
-def test_settings_of_calls_and_lines_are_offered_and_remembered(name: str) -> None:
+def test_settings_of_calls_and_lines_are_offered_and_remembered(name: str, told: str) -> None:
     dongle = stick("etsi")
     assert say(dongle, f"AT{name}=?").startswith(f"\r\n{name}: (")
-    say(dongle, f"AT{name}=0")
-    assert f"{name}: 0\r\n" in say(dongle, f"AT{name}?")
+    say(dongle, f"AT{name}={told[0]}")
+    assert f"{name}: {told}\r\n" in say(dongle, f"AT{name}?")
 
 
 def test_whether_ussd_is_shown_is_told_as_it_was_set() -> None:

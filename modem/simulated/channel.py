@@ -34,6 +34,8 @@ _NUMERIC = {
     "ERROR": "4",
     "NO DIALTONE": "6",
 }  # V.250 §5.7.1
+# V.250 §6.2.1 to §6.2.3, §6.3.8 to §6.3.12; what is left to the maker as Hayes had it
+_REGISTERS = {0: 0, 3: 13, 4: 10, 5: 8, 6: 2, 7: 50, 8: 2, 10: 14}
 _ANSWERS = ("answer_lost", "answer_late", "answer_doubled")
 _ERRORS = {
     "error_bare": "ERROR",
@@ -53,7 +55,7 @@ class Profile:
     echo: bool = True
     verbose: bool = True
     quiet: bool = False
-    registers: dict[int, int] = field(default_factory=lambda: {0: 0, 3: 13, 4: 10, 5: 8})
+    registers: dict[int, int] = field(default_factory=lambda: dict(_REGISTERS))
     cmee: int = 0
     text_mode: bool = False
     show_headers: bool = False
@@ -69,6 +71,9 @@ class Profile:
     ussd_shown: int = 0
     ussd_hidden: bool = False
     kept: dict[str, str] = field(default_factory=dict)
+    events: list[int] = field(default_factory=lambda: [0] * 5)
+    told: tuple[int, ...] = ()
+    broadcasts: tuple[int, str, str] = messages.NO_BROADCASTS
 
 
 class Channel:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from modem.simulated import dialogue, messages, security
+from modem.simulated import dialogue, indicators, messages, packet, phonebook, security, texts
 from modem.simulated.grammar import Command, Refused, arguments, cme, number
+from modem.simulated.keeping import BASIC, basic, kept, rate, view
 
 if TYPE_CHECKING:
     from modem.simulated.channel import Channel
     from modem.simulated.dongle import Dongle
+    from modem.simulated.personality import Personality
 
 Lines = list[str] | None
 """Information text; None where the final result comes later or never."""
@@ -19,9 +22,17 @@ Handler = Callable[["Channel", str, str, datetime], Lines]
 
 _CELL = ("00AB", "0099CDEF")  # location area and cell, as invented as the network
 _WIB = timezone(timedelta(hours=7))
-_PHONEBOOK_SIZE = 250
 _ADMINISTRATIVE = "00000002"  # EF-AD: normal operation, the MNC has two digits (3GPP TS 31.102 §4.2.18)
-_BARS = (0, 2, 8, 14, 20, 26)  # +CSQ from which there are 0, 1, … bars; a habit, no standard
+_TIME = re.compile(r'"(\d\d/\d\d/\d\d,\d\d:\d\d:\d\d)([+-]\d\d)?"')  # 3GPP TS 27.007 §8.15
+_QUARTER = timedelta(minutes=15)
+# Which forms 3GPP TS 27.007 gives a command; the others are refused as a command is that the stick has not.
+_ACTIONS = (
+    "+CGMI +CGMM +CGMR +CGSN +GMI +GMM +GMR +GSN +GCAP +CIMI +CSQ +CPAS +CBC +CLAC +CNUM +CLCC +CHUP +CEER"
+)
+_PARAMETERS = (
+    "+CMEE +CREG +CGREG +CEREG +CFUN +COPS +CSCS +CPBS +CPIN +CLIP +CLIR +CRC +CPMS +CUSD +CCLK +IPR"
+)
+_FORMS = dict.fromkeys(_ACTIONS.split(), ("", "=?")) | dict.fromkeys(_PARAMETERS.split(), ("=", "?", "=?"))
 
 
 def handle(channel: Channel, command: Command, now: datetime) -> Lines:
@@ -29,7 +40,7 @@ def handle(channel: Channel, command: Command, now: datetime) -> Lines:
     dongle = channel.dongle
     kind, name, op = dongle.personality, command.name, command.op
     exact = f"{name}{op}{command.arg}".upper()
-    for key in (exact, name + op, name):
+    for key in (exact, name + op) if op in ("=", "=?") else (exact, name + op, name):
         if key in kind.answers and (op != "=" or key == exact):
             return list(kind.answers[key])
     if name in kind.cards and op != "=":
@@ -41,14 +52,26 @@ def handle(channel: Channel, command: Command, now: datetime) -> Lines:
     if name in kind.spellings:
         return _remembered(dongle, kind.spellings[name], command)
     handler = COMMANDS.get(name)
-    if handler is None or name in kind.lacks or (name[0] == "^" and name not in kind.own):
-        if name[0] not in "+^" or kind.unknown == "ERROR":
-            raise Refused
-        if kind.unknown == "CME4":
-            raise cme(4)
-        channel.result(kind.unknown)
-        return None
+    if handler is None or name in kind.lacks or not _is_its_own(name, kind):
+        return [] if op == "=?" and name in kind.answers else _unknown(channel, name)
+    if op not in _FORMS.get(name, (op,)):
+        return _unknown(channel, name)
     return handler(channel, op, command.arg, now)
+
+
+def _is_its_own(name: str, kind: Personality) -> bool:
+    """Whether a command is a standard one, or this maker's."""
+    return name in kind.own if name[0] == "^" or name in messages.OF_MAKERS else True
+
+
+def _unknown(channel: Channel, name: str) -> Lines:
+    unknown = channel.dongle.personality.unknown
+    if name[0] not in "+^" or unknown == "ERROR":
+        raise Refused
+    if unknown == "CME4":
+        raise cme(4)
+    channel.result(unknown)
+    return None
 
 
 def _remembered(dongle: Dongle, spelling: str, command: Command) -> Lines:
@@ -61,6 +84,8 @@ def _remembered(dongle: Dongle, spelling: str, command: Command) -> Lines:
         # Makers read one of many values by naming it: the answer has it with what it holds.
         if len(asked) == 1 and known.startswith(f'"{asked[0]}",'):
             return [spelling + known]
+        if command.name == "+CGSMS":
+            number(command.arg, 0, 3, cme(50))  # 3GPP TS 27.007 §10.1.21
         dongle.settings[command.name] = command.arg
         return []
     return [spelling + dongle.settings[command.name]]
@@ -75,28 +100,21 @@ def _card(channel: Channel, shape: str) -> Lines:
     return [shape.format(dongle.sim.iccid)]
 
 
-def _fixed(value: Callable[[Dongle], list[str]]) -> Handler:
+def _fixed(value: Callable[[Dongle], list[str]], offered: str = "") -> Handler:
     def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-        return [] if op == "=?" else value(channel.dongle)
+        if op == "=?":
+            return [offered] if offered else []
+        return value(channel.dongle)
 
     return handler
 
 
-def _accepted(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    return []
-
-
-def _kept(name: str, offered: str, first: str) -> Handler:
-    """A setting that changes nothing here, but is told and remembered as the standards have it."""
+def _upto(most: int, then: Handler | None = None) -> Handler:
+    """A command of V.250's basic syntax that takes a number."""
 
     def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-        kept = channel.profile.kept
-        if op == "=?":
-            return [f"{name}: {offered}"]
-        if op == "?":
-            return [f"{name}: {kept.get(name, first)}"]
-        kept[name] = arg or first
-        return []
+        number(arg or "0", 0, most, Refused())
+        return [] if then is None else then(channel, op, arg, now)
 
     return handler
 
@@ -156,6 +174,12 @@ def _reset(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     return []
 
 
+def _offline(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """ATO: back to the data of a call, of which there is none (V.250 §6.3.7)."""
+    channel.result("NO CARRIER")
+    return None
+
+
 def _information(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     dongle = channel.dongle
     if dongle.personality.name == "quectel":
@@ -174,7 +198,7 @@ def _cmee(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         return [f"+CMEE: {channel.profile.cmee}"]
     if op == "=?":
         return ["+CMEE: (0-2)"]
-    channel.profile.cmee = number(arg, 0, 2, cme(50))
+    channel.profile.cmee = number(arg or "0", 0, 2, cme(50))
     return []
 
 
@@ -224,13 +248,27 @@ def _cops(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "?":
         if not dongle.registered:
             return [f"+COPS: {2 if dongle.deregistered else 0}"]
-        shown = code if profile.operator_format == 2 else messages.coded(channel, name, address=True)
-        return [f'+COPS: 0,{profile.operator_format},"{shown}",{dongle.personality.access or 2}']
+        shown = code if profile.operator_format == 2 else texts.coded(channel, name, address=True)
+        mode = int(dongle.chosen_by_hand)
+        return [f'+COPS: {mode},{profile.operator_format},"{shown}",{dongle.personality.access or 2}']
     values = arguments(arg)
-    mode = number(values[0], 0, 4, cme(50))
+    mode = number(values[0] or "0", 0, 4, cme(50))
+    shape = number(values[1] or "0", 0, 2, cme(50)) if len(values) > 1 else 0
     if mode == 3:
-        profile.operator_format = number(values[1] if len(values) > 1 else "", 0, 2, cme(50))
-    elif dongle.deregistered != (mode == 2):
+        profile.operator_format = shape
+        return []
+    if mode in (1, 4):
+        if len(values) < 3 or not values[2]:
+            raise cme(50)
+        wanted = values[2] if shape == 2 else texts.plain(channel, values[2], address=True)
+        if wanted != (code if shape == 2 else name):
+            # In mode 4 it chooses by itself where it cannot have that one.
+            if mode == 1:
+                others = dongle.network.operators
+                raise cme(32 if wanted in (others.values() if shape == 2 else others) else 30)
+            mode = 0
+    dongle.chosen_by_hand = mode in (1, 4)
+    if dongle.deregistered != (mode == 2):
         dongle.deregistered = mode == 2
         dongle.announce_registration(now)
     return []
@@ -244,7 +282,8 @@ def _cfun(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         return [f"+CFUN: {dongle.function}"]
     values = arguments(arg)
     function = number(values[0], 0, 6, cme(50))
-    if values[1:] == ("1",) or function == 6:
+    reset = number(values[1], 0, 1, cme(50)) if len(values) > 1 else 0
+    if reset or function == 6:
         channel.result("OK")
         dongle.restart(now)
         return None
@@ -252,16 +291,6 @@ def _cfun(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         raise cme(4)
     dongle.work_at(function, now)
     return []
-
-
-def _cgatt(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    return (
-        [f"+CGATT: {int(channel.dongle.registered)}"]
-        if op == "?"
-        else ["+CGATT: (0,1)"]
-        if op == "=?"
-        else []
-    )
 
 
 def _cscs(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
@@ -275,11 +304,6 @@ def _cscs(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         raise cme(50)
     channel.profile.charset = wanted
     return []
-
-
-def _cnum(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    number_ = channel.dongle.sim.own_number  # 3GPP TS 27.007 §7.1: +CSCS is for names, not for numbers
-    return [] if op == "=?" or not number_ else [f'+CNUM: "","{number_}",145']
 
 
 def _crsm(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
@@ -322,108 +346,44 @@ def _sysinfo(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     return [f"^SYSINFO:{served},3,{int(dongle.registration == 5)},5,{int(dongle.unlocked)},,4"]
 
 
-def _ipr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    return ["+IPR: 115200"] if op == "?" else ["+IPR: (),(9600,115200)"] if op == "=?" else []
-
-
 def _clac(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     kind = channel.dongle.personality
     if op == "=?":
         return []
-    known = [name for name in COMMANDS if name not in kind.lacks and (name[0] != "^" or name in kind.own)]
+    known = [name for name in COMMANDS if name not in kind.lacks and _is_its_own(name, kind)]
     return known + sorted(
         {*kind.cards, *kind.spellings, *(query.rstrip("=?") for query in kind.tries)} - set(known)
     )
 
 
 def _cclk(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """AT+CCLK: the clock, with its zone in quarters of an hour."""
+    dongle = channel.dongle
     if op == "=?":
         return []
-    return [f'+CCLK: "{now.astimezone(_WIB):%y/%m/%d,%H:%M:%S}+28"'] if op == "?" else []
+    if op == "?":
+        at = (now + dongle.clock_ahead).astimezone(timezone(dongle.zone * _QUARTER))
+        return [f'+CCLK: "{at:%y/%m/%d,%H:%M:%S}{dongle.zone:+03d}"']
+    given = _TIME.fullmatch(arg)
+    if given is None:
+        raise cme(50)
+    zone = int(given[2] or dongle.zone)
+    try:
+        at = datetime.strptime(given[1], "%y/%m/%d,%H:%M:%S").replace(tzinfo=timezone(zone * _QUARTER))
+    except ValueError:
+        raise cme(50) from None
+    dongle.clock_ahead, dongle.zone = at - now, zone
+    return []
 
 
 def _cpas(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     return ["+CPAS: (0,3,4)"] if op == "=?" else [f"+CPAS: {3 if channel.dongle.ringing else 0}"]
 
 
-def _cind(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    """Indicators: signal, service, roaming, message, call, storage full (3GPP TS 27.007 §8.9)."""
-    dongle = channel.dongle
-    if op == "=?":
-        return [
-            '+CIND: ("signal",(0-5)),("service",(0,1)),("roam",(0,1)),("message",(0,1)),("call",(0,1)),("smsfull",(0,1))'
-        ]
-    if op == "?":
-        stored = dongle.sim.storage
-        bars = sum(dongle.knobs.signal >= least for least in _BARS[1:]) if dongle.registered else 0
-        shown = (dongle.registered, dongle.registration == 5, stored.used > 0, dongle.ringing, stored.full)
-        return [f"+CIND: {bars},{','.join(str(int(one)) for one in shown)}"]
-    return []
-
-
-def _cgdcont(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    """The contexts of packet data, kept over a restart; one that is only named is forgotten (3GPP TS 27.007 §10.1.1)."""
-    contexts = channel.dongle.contexts
-    if op == "=?":
-        return ['+CGDCONT: (1-16),"IP",,,(0-2),(0-3)']
-    if op != "=":
-        return [f"+CGDCONT: {cid},{contexts[cid]}" for cid in sorted(contexts)]
-    values = arguments(arg)
-    cid = number(values[0], 1, 16, cme(50))
-    if len(values) == 1:
-        contexts.pop(cid, None)
-        return []
-    kind, name, address, data, head, *_ = (*values[1:], *[""] * 5)
-    if kind.upper() not in ("", "IP", "PPP", "IPV6", "IPV4V6"):
-        raise cme(50)
-    pressed = number(data or "0", 0, 2, cme(50)), number(head or "0", 0, 3, cme(50))
-    contexts[cid] = f'"{kind.upper() or "IP"}","{name}","{address}",{pressed[0]},{pressed[1]}'
-    return []
-
-
-def _cgact(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    """No context is ever active: nobody uses packet data here."""
-    if op == "=?":
-        return ["+CGACT: (0,1)"]
-    return [f"+CGACT: {cid},0" for cid in sorted(channel.dongle.contexts)] if op == "?" else []
-
-
 def _ws46(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     """The radio that may be used: 12 GSM, 22 UTRAN, 28 E-UTRAN (3GPP TS 27.007 §5.9)."""
     radios = {2: "12", 3: "12,22", 4: "12,22,28"}[channel.dongle.personality.generation]
     return [f"({radios})"] if op == "=?" else [radios.rpartition(",")[2]] if op == "?" else []
-
-
-def _cmer(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    return ["+CMER: (0-3),(0),(0),(0,1),(0,1)"] if op == "=?" else ["+CMER: 0,0,0,0,0"] if op == "?" else []
-
-
-def _cpbs(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    if op == "=?":
-        return ['+CPBS: ("SM","ON")']
-    if op == "?":
-        return [f'+CPBS: "{channel.profile.phonebook}",{len(channel.dongle.sim.phonebook)},{_PHONEBOOK_SIZE}']
-    wanted = arguments(arg)[0].upper()
-    if wanted not in ("SM", "ON"):
-        raise cme(4)
-    channel.profile.phonebook = wanted
-    return []
-
-
-def _cpbr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    sim = channel.dongle.sim
-    own = channel.profile.phonebook == "ON"
-    if op == "=?":
-        return [f"+CPBR: (1-{1 if own else _PHONEBOOK_SIZE}),24,18"]
-    values = arguments(arg)
-    first = number(values[0], 1, _PHONEBOOK_SIZE, cme(21))
-    last = number(values[1], 1, _PHONEBOOK_SIZE, cme(21)) if len(values) > 1 else first
-    book = {1: (sim.own_number, "")} if own else sim.phonebook
-    return [
-        f'+CPBR: {place},"{digits}",{145 if digits[:1] == "+" else 129},"{messages.coded(channel, name)}"'
-        for place, (digits, name) in sorted(book.items())
-        if first <= place <= last
-    ]
 
 
 def _imei(dongle: Dongle) -> list[str]:
@@ -434,49 +394,54 @@ COMMANDS: dict[str, Handler] = {
     "A": dialogue.answer_call,
     "D": dialogue.dial,
     "E": _switch("echo"),
-    "H": dialogue.hang_up,
+    "H": _upto(1, dialogue.hang_up),
     "I": _information,
     "Q": _switch("quiet"),
     "V": _switch("verbose"),
-    "X": _accepted,
-    "Z": _reset,
-    "&C": _accepted,
-    "&D": _accepted,
-    "&F": _reset,
-    "&K": _accepted,
-    "&W": _accepted,
-    "&S": _accepted,
-    "L": _accepted,
-    "M": _accepted,
+    "O": _offline,
+    "P": _upto(0),
+    "T": _upto(0),
+    "Z": _upto(1, _reset),
+    "&F": _upto(0, _reset),
+    "&V": _upto(0, view),
+    "&W": _upto(1),
+    **{name: basic(name) for name in BASIC},
     **{f"S{index}": _register(index) for index in range(13)},
-    "+CBC": _fixed(lambda dongle: ["+CBC: 0,100"]),
-    "+CBST": _kept("+CBST", "(0,7),(0),(1)", "7,0,1"),
+    "+CBC": _fixed(lambda dongle: ["+CBC: 0,100"], "+CBC: (0),(0-100)"),
+    "+CBST": kept("+CBST", "(0,7),(0),(1)", "7,0,1"),
     "+CCLK": _cclk,
-    "+CCWA": _accepted,
-    "+CCFC": _accepted,
+    "+CCFC": _with_sim(dialogue.forwarding),
+    "+CCWA": _with_sim(dialogue.waiting),
+    "+CEER": _fixed(lambda dongle: ["+CEER: No cause information available"]),
     "+CFUN": _cfun,
-    "+CGACT": _with_sim(_cgact),
-    "+CGATT": _with_sim(_cgatt),
-    "+CGDCONT": _cgdcont,
+    "+CGACT": _with_sim(packet.cgact),
+    "+CGATT": _with_sim(packet.cgatt),
+    "+CGDCONT": packet.cgdcont,
+    "+CGEREP": kept("+CGEREP", "(0-2),(0,1)", "0,0"),
+    "+CGPADDR": _with_sim(packet.cgpaddr),
     "+CGMI": _fixed(lambda dongle: [dongle.maker]),
     "+CGMM": _fixed(lambda dongle: [dongle.model]),
     "+CGMR": _fixed(lambda dongle: [dongle.revision]),
     "+CGSN": _fixed(_imei),
     "+CHUP": dialogue.hang_up,
-    "+CIND": _cind,
+    "+CIND": indicators.cind,
     "+CIMI": _with_sim(_fixed(lambda dongle: [dongle.sim.imsi])),
     "+CLAC": _clac,
     "+CLCC": dialogue.call_list,
     "+CLCK": security.clck,
     "+CLIP": _shown("+CLIP", "caller_shown", ",1"),
+    "+CLIR": kept("+CLIR", "(0-2)", "0", ",4"),
     "+CMEE": _cmee,
-    "+CMER": _cmer,
-    "+CNUM": _with_sim(_cnum),
-    "+COLP": _kept("+COLP", "(0,1)", "0,0"),
+    "+CMER": indicators.cmer,
+    "+CMOD": kept("+CMOD", "(0)", "0"),
+    "+CNUM": _with_sim(phonebook.cnum),
+    "+COLP": kept("+COLP", "(0,1)", "0", ",0"),
     "+COPS": _with_sim(_cops),
     "+CPAS": _cpas,
-    "+CPBR": _with_sim(_cpbr),
-    "+CPBS": _with_sim(_cpbs),
+    "+CPBF": _with_sim(phonebook.cpbf),
+    "+CPBR": _with_sim(phonebook.cpbr),
+    "+CPBS": _with_sim(phonebook.cpbs),
+    "+CPBW": _with_sim(phonebook.cpbw),
     "+CPIN": security.cpin,
     "+CPINR": security.cpinr,
     "+CPWD": _with_sim(security.cpwd),
@@ -487,20 +452,26 @@ COMMANDS: dict[str, Handler] = {
     "+CRSM": _with_sim(_crsm),
     "+CSCS": _cscs,
     "+CSQ": _csq,
-    "+CR": _kept("+CR", "(0,1)", "0"),
-    "+CSSN": _kept("+CSSN", "(0,1),(0,1)", "0,0"),
-    "+CTZR": _kept("+CTZR", "(0,1)", "0"),
-    "+CTZU": _kept("+CTZU", "(0,1)", "0"),
+    "+CR": kept("+CR", "(0,1)", "0"),
+    "+CRLP": kept("+CRLP", "(0-61),(0-61),(39-255),(1-255)", "61,61,48,6"),
+    "+CSSN": kept("+CSSN", "(0,1),(0,1)", "0,0"),
+    "+CSTA": kept("+CSTA", "(129,145)", "129"),
+    "+CTZR": kept("+CTZR", "(0,1)", "0"),
+    "+CTZU": kept("+CTZU", "(0,1)", "0"),
     "+CUSD": _with_sim(dialogue.cusd),
-    "+FCLASS": _kept("+FCLASS", "(0)", "0"),
+    "+DR": kept("+DR", "(0,1)", "0"),
+    "+DS": kept("+DS", "(0-3),(0,1),(512-65535),(6-250)", "0,0,512,6"),
+    "+ES": kept("+ES", "(0-7),(0-4),(0-9)", "0,0,0"),
+    "+FCLASS": kept("+FCLASS", "(0)", "0"),
     "+GCAP": _fixed(lambda dongle: ["+GCAP: +CGSM,+DS,+ES"]),
     "+GMI": _fixed(lambda dongle: [dongle.maker]),
     "+GMM": _fixed(lambda dongle: [dongle.model]),
     "+GMR": _fixed(lambda dongle: [dongle.revision]),
     "+GSN": _fixed(_imei),
-    "+ICF": _kept("+ICF", "(3),(0)", "3,0"),
-    "+IFC": _kept("+IFC", "(0-2),(0-2)", "0,0"),
-    "+IPR": _ipr,
+    "+ICF": kept("+ICF", "(0-6),(0-3)", "3,0"),
+    "+IFC": kept("+IFC", "(0-2),(0-2)", "0,0"),
+    "+ILRR": kept("+ILRR", "(0,1)", "0"),
+    "+IPR": rate,
     "+WS46": _ws46,
     "^CURC": _curc,
     "^PORTSEL": _portsel,

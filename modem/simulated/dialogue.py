@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from modem import ussd
 from modem.alphabet import is_gsm7
-from modem.simulated import messages
+from modem.simulated import texts
 from modem.simulated.grammar import Refused, arguments, cme, number
 from modem.simulated.menus import Menu
 
@@ -102,7 +102,7 @@ def _entered(channel: Channel, given: str) -> str:
     """The code that the host meant. Raises Refused where this kind of stick takes it in another form."""
     form = _form(channel)
     if form == ussd.TEXT:
-        return messages.plain(channel, given)
+        return texts.plain(channel, given)
     try:
         octets = bytes.fromhex(given)
     except ValueError:
@@ -121,7 +121,7 @@ def _spelled(channel: Channel, text: str) -> tuple[str, int]:
     if form == ussd.PACKED and plain:
         return ussd.encode(text, ussd.PACKED), 15
     if form == ussd.TEXT and plain:
-        return messages.coded(channel, text), 15
+        return texts.coded(channel, text), 15
     return ussd.encode(text, ussd.UCS2), 72
 
 
@@ -160,3 +160,35 @@ def call_list(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op or not dongle.ringing:
         return []
     return [f'+CLCC: 1,1,4,0,0,"{dongle.caller}",145']
+
+
+def forwarding(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """AT+CCFC: calls are forwarded nowhere, and cannot be (3GPP TS 27.007 §7.11)."""
+    if op == "=?":
+        return ["+CCFC: (0-5)"]
+    values = arguments(arg)
+    if op != "=" or len(values) < 2:
+        raise cme(50)
+    number(values[0], 0, 5, cme(50))
+    if number(values[1], 0, 4, cme(50)) == 2:
+        return ["+CCFC: 0,7"]
+    if values[1] in ("1", "3"):
+        raise cme(3)
+    return []
+
+
+def waiting(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """AT+CCWA: no call waits behind another here (3GPP TS 27.007 §7.12)."""
+    if op == "=?":
+        return ["+CCWA: (0,1)"]
+    kept = channel.profile.kept
+    if op == "?":
+        return [f"+CCWA: {kept.get('+CCWA', '0')}"]
+    values = arguments(arg)
+    if op != "=" or len(values) > 3:
+        raise cme(50)
+    if values[0]:
+        kept["+CCWA"] = str(number(values[0], 0, 1, cme(50)))
+    if len(values) > 1 and number(values[1] or "1", 0, 2, cme(50)) == 2:
+        return ["+CCWA: 0,7"]
+    return []

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from modem.pdu import StoredSubmit, encode_deliver
-from modem.simulated import commands, messages, odd, sending
+from modem.simulated import commands, indicators, odd, sending, texts
 from modem.simulated.channel import Channel, Profile
+from modem.simulated.composing import TextParameters
 from modem.simulated.dice import Dice
 from modem.simulated.grammar import cms
 from modem.simulated.knobs import NONE, Knobs
@@ -68,6 +69,10 @@ class Dongle:
         self.indications = [0, 0, 0, 0, 0]
         self.settings: dict[str, str] = {}
         self.contexts = {1: '"IP","internet","",0,0'}
+        self.attached = True
+        self.saved: tuple[TextParameters, tuple[int, str, str]] | None = None
+        self.clock_ahead = NONE
+        self.zone = 28  # quarters of an hour, western Indonesian time
         self.channels: dict[str, Channel] = {}
         self.channels = {role: Channel(self, role) for role in self.personality.ports}
         self.control = self.channels[CONTROL]
@@ -102,7 +107,8 @@ class Dongle:
             self.hide(channel)
         self._power += 1
         self.function = 1
-        self.deregistered = False
+        self.deregistered = self.chosen_by_hand = False
+        self.active: set[int] = set()
         self.indications = [0, 0, 0, 0, 0]
         self.service = 0
         self.settings = {self._bare(key): value for key, value in self.personality.settings.items()}
@@ -232,6 +238,8 @@ class Dongle:
                 self._chat(now)
             if self.plugged and self.registration != before:
                 self.announce_registration(now)
+            if self.plugged:
+                indicators.tell(self)
             self.network.step(now)
 
     def schedule(self, now: datetime, steps: Sequence[tuple[timedelta, Mapping[str, object]]]) -> None:
@@ -343,6 +351,9 @@ class Dongle:
             for name, wanted in channel.profile.registration_urcs.items():
                 if wanted:
                     channel.urc(f"{name}: {self.registration}{commands.cell(self, wanted)}")
+        if not self.registered:
+            self.active.clear()
+        indicators.tell(self)
         self.network.available(self.sim, now)
 
     def receive(self, pdu: str, report: bool, now: datetime) -> Taken:
@@ -353,7 +364,7 @@ class Dongle:
         if not report:
             pdu = self._altered(pdu)
         if direct:
-            self.indicate(messages.direct(self.urc_port, pdu, report))
+            self.indicate(texts.direct(self.urc_port, pdu, report))
             if self.service == 0 or grade == 0:
                 return Taken.YES
             self._unacknowledged += 1
@@ -366,6 +377,7 @@ class Dongle:
         index = storage.put(pdu, 0)
         if index is None:
             return Taken.FULL
+        indicators.tell(self)
         name = storage.name
         if isinstance(storage, Joined):  # the indication names the storage that it is really in
             name, index = (
@@ -458,6 +470,7 @@ class Dongle:
         if not left:
             self.hang_up(now)
             return
+        indicators.tell(self)
         every = self.personality.rings == "every"
         for channel in self.channels.values() if every else (self.urc_port,):
             channel.urc("+CRING: VOICE" if channel.profile.call_type_shown else "RING")
@@ -472,6 +485,7 @@ class Dongle:
     def hang_up(self, now: datetime) -> None:
         """End the call; what waited meanwhile is delivered."""
         self.caller = None
+        indicators.tell(self)
         self.network.available(self.sim, now)
 
     # -- time and sending ---------------------------------------------------------------------------

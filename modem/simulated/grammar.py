@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-_EXTENDED = re.compile(r"([+^*$%#!][A-Za-z0-9!%\-./:_]+)\s*(=\?|\?|=|)")
+_EXTENDED = re.compile(r"([+^*$%#!]\s*[A-Za-z0-9!%\-./:_]+)\s*(=\s*\?|\?|=|)")
 _REGISTER = re.compile(r"[Ss](\d+)\s*(\?|=)\s*(\d*)")
 _BASIC = re.compile(r"(&?[A-Za-z])\s*(\d*)")
 
@@ -19,11 +19,18 @@ _CME = {
     13: "SIM failure",
     14: "SIM busy",
     16: "incorrect password",
+    20: "memory full",
     21: "invalid index",
+    22: "not found",
+    24: "text string too long",
+    26: "dial string too long",
+    27: "invalid characters in dial string",
     30: "no network service",
+    32: "network not allowed - emergency calls only",
     56: "fixed dial number only allowed",
     50: "Incorrect parameters",
     100: "unknown",
+    148: "unspecified GPRS error",
 }
 _CMS = {
     10: "Call barred",
@@ -96,7 +103,7 @@ def commands(body: str) -> tuple[Command, ...]:
             found.append(Command("D", "", body[at + 1 :]))
             break
         if match := _EXTENDED.match(body, at):
-            name, op = match[1].upper(), match[2]
+            name, op = "".join(match[1].split()).upper(), "".join(match[2].split())
             stop = _end_of_extended(body, match.end())
             rest = body[match.end() : stop].strip()
             if rest and op != "=":

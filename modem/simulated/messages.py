@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from modem.alphabet import BASIC
 from modem.pdu import (
-    OCTETS,
-    UCS2,
-    Deliver,
     PduError,
-    StatusReport,
     StoredSubmit,
-    alphabet_of,
     decode,
 )
-from modem.simulated.composing import compose, first_octet, readdressed, validity_shown
-from modem.simulated.grammar import arguments, cms, number
+from modem.simulated import indicators
+from modem.simulated.composing import TextParameters, compose, readdressed
+from modem.simulated.grammar import Refused, arguments, cms, number
 from modem.simulated.sim import Joined, Slot, Storage
+from modem.simulated.texts import address_of, coded, head_of, plain, type_of
 
 if TYPE_CHECKING:
     from modem.simulated.channel import Channel
@@ -31,7 +28,10 @@ Handler = Callable[["Channel", str, str, datetime], Lines]
 _STATES = ("REC UNREAD", "REC READ", "STO UNSENT", "STO SENT", "ALL")  # 3GPP TS 27.005 §3.1 <stat>
 _TPDU_LIMIT = 176  # octets of the longest SMS-SUBMIT TPDU with 12-octet address, rounded up
 _REPORT_LIMIT = 232  # octets that RP-User-Data may have (3GPP TS 24.011 §8.2.5.3)
-_WIB = timezone(timedelta(hours=7))
+_RANGES = re.compile(r"[0-9,-]*")  # 3GPP TS 27.005 §3.1 <mids>, <dcss>
+_ADDRESS = re.compile(r"\+?[0-9*#abcABC]+")  # 3GPP TS 23.040 §9.1.2.3
+NO_BROADCASTS = (0, "", "")
+"""What +CSCB says at first."""
 
 
 @dataclass(slots=True)
@@ -46,110 +46,6 @@ class Prompt:
     address: str = ""
     stat: int = 2
     acknowledges: bool | None = None
-
-
-# -- text mode's characters -----------------------------------------------------------------------
-
-
-def coded(channel: Channel, text: str, *, address: bool = False) -> str:
-    """A text as +CSCS wants it on the line; an address is never in hex but with UCS2."""
-    charset = channel.profile.charset
-    if address and charset == "HEX":
-        charset = "GSM"
-    if charset == "UCS2":
-        return text.encode("utf-16-be", "replace").hex().upper()
-    if charset in ("GSM", "HEX"):
-        line = "".join(chr(BASIC.index(char)) if char in BASIC else "?" for char in text)
-        return line.encode("latin-1").hex().upper() if charset == "HEX" else line
-    return text.encode("ascii" if charset == "IRA" else "latin-1", "replace").decode("latin-1")
-
-
-def plain(channel: Channel, line: str, *, address: bool = False) -> str:
-    """What the host meant by a text or an address of +CSCS. Raises Refused for what is none."""
-    charset = channel.profile.charset
-    if address and charset == "HEX":
-        charset = "GSM"
-    try:
-        if charset == "UCS2":
-            return bytes.fromhex(line).decode("utf-16-be")
-        if charset == "HEX":
-            line = bytes.fromhex(line).decode("latin-1")
-    except ValueError:
-        raise cms(305) from None
-    if charset in ("GSM", "HEX"):
-        return "".join(BASIC[ord(char)] if ord(char) < 128 else "?" for char in line)
-    return line
-
-
-def _address(channel: Channel, values: Sequence[str]) -> str:
-    """An address that may be followed by its type, of which 145 means international (3GPP TS 27.005 §3.1 <toda>)."""
-    number_ = plain(channel, values[0], address=True)
-    return f"+{number_}" if values[1:2] == ("145",) and number_.isdigit() else number_
-
-
-def stamp(at: datetime | None) -> str:
-    """A time as 3GPP TS 27.005 §3.1 <scts> has it, in western Indonesian time."""
-    if at is None:
-        return ""
-    return at.astimezone(_WIB).strftime("%y/%m/%d,%H:%M:%S+28")  # quarters of an hour
-
-
-def _type(number_: str) -> int:
-    return 145 if number_.startswith("+") else 129 if number_.isdigit() else 208
-
-
-def _body(channel: Channel, found: Deliver | StoredSubmit) -> str:
-    """The text; UCS2 and 8-bit data in hex, whatever +CSCS says (3GPP TS 27.005 §3.1 <data>)."""
-    if alphabet_of(found.dcs) == OCTETS:
-        return found.data.hex().upper()
-    if alphabet_of(found.dcs) == UCS2:
-        return found.text.encode("utf-16-be", "replace").hex().upper()
-    return coded(channel, found.text)
-
-
-def _head(channel: Channel, slot: Slot, *, listed: bool) -> tuple[str, str]:
-    """The fields and the text of a stored PDU, for the text mode forms of +CMGL (`listed`), +CMGR and +CMT."""
-    try:
-        found = decode(slot.pdu, outgoing=slot.stat >= 2)
-    except PduError:
-        return '"",,', ""
-    shown, first = channel.profile.show_headers, first_octet(slot.pdu)
-    if isinstance(found, StatusReport):
-        address, times = (
-            coded(channel, found.address, address=True),
-            f'"{stamp(found.service_centre_time)}","{stamp(found.discharge_time)}"',
-        )
-        return f'{first},{found.reference},"{address}",{_type(found.address)},{times},{found.status}', ""
-    body = _body(channel, found)
-    alpha = channel.dongle.personality.unnamed
-    centre = found.centre or channel.dongle.sim.centre
-    length = len(found.data if alphabet_of(found.dcs) == OCTETS else found.text)
-    behind = f',"{coded(channel, centre, address=True)}",{_type(centre)},{length}'
-    if isinstance(found, Deliver):
-        head = f'"{coded(channel, found.sender, address=True)}",{alpha},"{stamp(found.service_centre_time)}"'
-        if shown and listed:
-            head += f",{_type(found.sender)},{length}"
-        elif shown:
-            head += f",{_type(found.sender)},{first},{found.pid},{found.dcs}{behind}"
-        return head, body
-    head = f'"{coded(channel, found.address, address=True)}",{alpha}'
-    if listed:
-        head += ","  # the place of <scts>, which a SUBMIT has none of
-    if shown and listed:
-        head += f",{_type(found.address)},{length}"
-    elif shown:
-        head += f",{_type(found.address)},{first},{found.pid},{found.dcs},{validity_shown(slot.pdu)}{behind}"
-    return head, body
-
-
-def direct(channel: Channel, pdu: str, report: bool) -> str:
-    """+CMT or +CDS with what follows it (3GPP TS 27.005 §3.4.1)."""
-    slot, alpha = Slot(pdu, 0), channel.dongle.personality.unnamed
-    if not channel.profile.text_mode:
-        head = f"+CDS: {slot.length}" if report else f"+CMT: {alpha},{slot.length}"
-        return f"{head}\r\n{pdu}"
-    head, body = _head(channel, slot, listed=False)
-    return f"+CDS: {head}" if report else f"+CMT: {head}\r\n{body}"
 
 
 # -- what was entered after the prompt -------------------------------------------------------------
@@ -179,6 +75,8 @@ def entered(channel: Channel, prompt: Prompt, text: bytes) -> tuple[str, StoredS
 
 def _entered_text(channel: Channel, prompt: Prompt, text: bytes) -> tuple[str, StoredSubmit]:
     wanted = channel.profile.text_parameters
+    if channel.profile.charset != "GSM":  # there it is a letter
+        text = _corrected(text, channel.profile.registers[5])
     line = text.decode("latin-1").replace("\r", "\n").removesuffix("\n")
     said: str | bytes
     if wanted.in_hex:
@@ -193,6 +91,17 @@ def _entered_text(channel: Channel, prompt: Prompt, text: bytes) -> tuple[str, S
     if not isinstance(found, StoredSubmit):
         raise cms(304)
     return made, found
+
+
+def _corrected(text: bytes, backspace: int) -> bytes:
+    """Without what was taken back (3GPP TS 27.005 §3.5.1)."""
+    left = bytearray()
+    for octet in text:
+        if octet == backspace:
+            del left[-1:]
+        else:
+            left.append(octet)
+    return bytes(left)
 
 
 # -- commands --------------------------------------------------------------------------------------
@@ -220,8 +129,9 @@ def _csca(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return []
     if op == "?":
-        return [f'+CSCA: "{coded(channel, channel.dongle.sim.centre, address=True)}",145']
-    wanted = _address(channel, arguments(arg))
+        centre = channel.dongle.sim.centre
+        return [f'+CSCA: "{coded(channel, centre, address=True)}",{type_of(centre)}']
+    wanted = address_of(channel, arguments(arg))
     if not wanted.removeprefix("+").isdigit():
         raise cms(330)
     channel.dongle.sim.centre = wanted
@@ -238,7 +148,7 @@ def _cpms(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         shown = (f'"{one.name}",{one.used},{one.size}' for one in _chosen(channel))
         return [f"+CPMS: {','.join(shown)}"]
     wanted = [name.upper() for name in arguments(arg)]
-    if len(wanted) > 3:
+    if not any(wanted) or len(wanted) > 3:
         raise cms(302)
     for name, names in zip(wanted, offered, strict=False):
         if name and name not in names:
@@ -329,7 +239,36 @@ def _csdh(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
 
 
 def _cscb(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    return ['+CSCB: 0,"",""'] if op == "?" else ["+CSCB: (0,1)"] if op == "=?" else []
+    """Which cell broadcasts are taken; there are none, but a program may read what it wrote."""
+    if op == "=?":
+        return ["+CSCB: (0,1)"]
+    if op == "?":
+        return ['+CSCB: {},"{}","{}"'.format(*channel.profile.broadcasts)]
+    values = arguments(arg)
+    if op != "=" or len(values) > 3 or not all(_RANGES.fullmatch(one) for one in values[1:]):
+        raise cms(305)
+    mode, identifiers, codings = (*values, "", "")[:3]
+    channel.profile.broadcasts = (number(mode or "0", 0, 1, cms(305)), identifiers, codings)
+    return []
+
+
+def _csas(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """Keep what +CSMP and +CSCB set, also without power (3GPP TS 27.005 §3.3.1)."""
+    if op == "=?":
+        return ["+CSAS: (0)"]
+    number(arg or "0", 0, 0, cms(302))
+    channel.dongle.saved = (channel.profile.text_parameters, channel.profile.broadcasts)
+    return []
+
+
+def _cres(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """Take what +CSAS kept; where it kept nothing, what the stick came with (3GPP TS 27.005 §3.3.2)."""
+    if op == "=?":
+        return ["+CRES: (0)"]
+    number(arg or "0", 0, 0, cms(302))
+    saved = channel.dongle.saved or (TextParameters(), NO_BROADCASTS)
+    channel.profile.text_parameters, channel.profile.broadcasts = saved
+    return []
 
 
 def _cmms(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
@@ -346,24 +285,34 @@ def _cmgl(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         names = ",".join(f'"{state}"' for state in _STATES)
         return [f"+CMGL: ({names})" if text_mode else "+CMGL: (0-4)"]
+    wrong = cms(305 if text_mode else 304)
+    values = arguments(arg)
+    peeked = _peeked(channel, values, wrong)
     if text_mode:
-        name = arguments(arg)[0].upper() if arg else _STATES[0]
+        name = values[0].upper() or _STATES[0]
         if name not in _STATES:
-            raise cms(305)
+            raise wrong
         wanted = _STATES.index(name)
     else:
-        wanted = number(arg or "0", 0, 4, cms(304))
+        wanted = number(values[0] or "0", 0, 4, wrong)
     lines, alpha = [], channel.dongle.personality.unnamed
     for index, slot in channel.dongle.storage(channel.dongle.memories[0]).listed():
         if wanted not in (4, slot.stat):
             continue
         if text_mode:
-            head, body = _head(channel, slot, listed=True)
-            lines += [f'+CMGL: {index},"{_STATES[slot.stat]}",{head}', *([body] if body else [])]
+            head, body = head_of(channel, slot, listed=True)
+            lines += [f'+CMGL: {index},"{_STATES[slot.stat]}",{head}', *([] if body is None else [body])]
         else:
             lines += [f"+CMGL: {index},{slot.stat},{alpha},{slot.length}", slot.pdu]
-        slot.stat = 1 if slot.stat == 0 else slot.stat
+        slot.stat = 1 if slot.stat == 0 and not peeked else slot.stat
     return lines
+
+
+def _peeked(channel: Channel, values: Sequence[str], refusal: Refused) -> bool:
+    """Whether what is read stays unread: the <mode> that some makers add. Raises `refusal` where a stick has none."""
+    if len(values) > (2 if channel.dongle.personality.peeks else 1):
+        raise refusal
+    return len(values) == 2 and number(values[1] or "0", 0, 1, refusal) == 1
 
 
 def _stored(channel: Channel, place: int, index: str) -> Slot:
@@ -378,13 +327,15 @@ def _stored(channel: Channel, place: int, index: str) -> Slot:
 def _cmgr(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op == "=?":
         return []
-    slot = _stored(channel, 0, arguments(arg)[0])
+    values = arguments(arg)
+    peeked = _peeked(channel, values, cms(302))
+    slot = _stored(channel, 0, values[0])
     if channel.profile.text_mode:
-        head, body = _head(channel, slot, listed=False)
-        lines = [f'+CMGR: "{_STATES[slot.stat]}",{head}', *([body] if body else [])]
+        head, body = head_of(channel, slot, listed=False)
+        lines = [f'+CMGR: "{_STATES[slot.stat]}",{head}', *([] if body is None else [body])]
     else:
         lines = [f"+CMGR: {slot.stat},{channel.dongle.personality.unnamed},{slot.length}", slot.pdu]
-    slot.stat = 1 if slot.stat == 0 else slot.stat
+    slot.stat = 1 if slot.stat == 0 and not peeked else slot.stat
     return lines
 
 
@@ -394,6 +345,16 @@ _FLAGS: dict[int, tuple[int, ...]] = {
     3: (1, 2, 3),
     4: (0, 1, 2, 3),
 }  # 3GPP TS 27.005 §3.5.4
+
+
+_MANY: dict[str, tuple[int, ...]] = {
+    '"DEL READ"': (1,),
+    '"DEL UNREAD"': (0,),
+    '"DEL SENT"': (3,),
+    '"DEL UNSENT"': (2,),
+    '"DEL INBOX"': (0, 1),
+    '"DEL ALL"': (0, 1, 2, 3),
+}
 
 
 def _cmgd(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
@@ -413,6 +374,7 @@ def _cmgd(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         for place, slot in storage.listed():
             if slot.stat in _FLAGS[flag]:
                 storage.remove(place)
+    indicators.tell(channel.dongle)
     channel.dongle.network.available(channel.dongle.sim, now)
     return []
 
@@ -436,10 +398,13 @@ def _enter(send: bool) -> Handler:
         _ready(channel)
         values = arguments(arg)
         if channel.profile.text_mode:
-            if send and not values[0]:
+            address = address_of(channel, values)
+            stat = from_stat.get(values[2].upper() if len(values) > 2 else "")
+            if stat is None or len(values) > (2 if send else 3):
                 raise cms(305)
-            stat = from_stat.get(values[2].upper() if len(values) > 2 else "", 2)
-            channel.ask(Prompt(send, address=_address(channel, values), stat=stat), now)
+            if not _ADDRESS.fullmatch(address) and (send or address):
+                raise cms(305)
+            channel.ask(Prompt(send, address=address, stat=stat), now)
         else:
             if op != "=":
                 raise cms(304)
@@ -460,7 +425,7 @@ def _cmss(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     try:
         found = decode(slot.pdu, outgoing=True)
         if len(values) > 1 and values[1] and isinstance(found, StoredSubmit):
-            found = decode(readdressed(slot.pdu, _address(channel, values[1:])), outgoing=True)
+            found = decode(readdressed(slot.pdu, address_of(channel, values[1:])), outgoing=True)
     except PduError:
         raise cms(304) from None
     if not isinstance(found, StoredSubmit):
@@ -472,7 +437,26 @@ def _cmss(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     return None
 
 
-def _accepted(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+def _cmgda(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """SIMCom's way to delete many at once (SIM800 manual, AT+CMGDA): by a name in text mode, by a number in PDU mode."""
+    text_mode = channel.profile.text_mode
+    if op == "=?":
+        return [f"+CMGDA: ({','.join(_MANY)})" if text_mode else "+CMGDA: (1-6)"]
+    names = list(_MANY)
+    if op != "=":
+        raise cms(302)
+    if text_mode:
+        wanted = f'"{arguments(arg)[0].upper()}"'
+        if wanted not in _MANY:
+            raise cms(305)
+    else:
+        wanted = names[number(arg, 1, len(names), cms(304)) - 1]
+    storage = channel.dongle.storage(channel.dongle.memories[0])
+    for place, slot in storage.listed():
+        if slot.stat in _MANY[wanted]:
+            storage.remove(place)
+    indicators.tell(channel.dongle)
+    channel.dongle.network.available(channel.dongle.sim, now)
     return []
 
 
@@ -487,6 +471,7 @@ def _with_sim(handler: Handler) -> Handler:
 
 COMMANDS: dict[str, Handler] = {
     "+CMGD": _with_sim(_cmgd),
+    "+CMGDA": _with_sim(_cmgda),
     "+CMGF": _cmgf,
     "+CMGL": _with_sim(_cmgl),
     "+CMGR": _with_sim(_cmgr),
@@ -494,8 +479,8 @@ COMMANDS: dict[str, Handler] = {
     "+CMGW": _enter(send=False),
     "+CMMS": _cmms,
     "+CMSS": _cmss,
-    "+CRES": _accepted,
-    "+CSAS": _accepted,
+    "+CRES": _cres,
+    "+CSAS": _csas,
     "+CNMA": _cnma,
     "+CNMI": _cnmi,
     "+CPMS": _with_sim(_cpms),
@@ -505,3 +490,5 @@ COMMANDS: dict[str, Handler] = {
     "+CSMP": _csmp,
     "+CSMS": _csms,
 }
+OF_MAKERS = ("+CMGDA",)
+"""Those of them that only some makers' sticks have."""

@@ -32,6 +32,7 @@ class Personality:
     charsets: tuple[str, ...]
     unknown: str
     unnamed: str
+    peeks: bool
     ussd: str
     dials_codes: bool
     rings: str
@@ -51,7 +52,7 @@ class Personality:
     choices: tuple[frozenset[int], ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "choices", tuple(map(_numbers, re.findall(r"\(([^)]*)\)", self.cnmi))))
+        object.__setattr__(self, "choices", tuple(map(numbers, re.findall(r"\(([^)]*)\)", self.cnmi))))
 
     @property
     def spellings(self) -> Mapping[str, str]:
@@ -96,6 +97,7 @@ def _personality(name: str, table: dict[str, Any]) -> Personality:
         charsets=tuple(table["charsets"]),
         unknown=table["unknown"],
         unnamed=table.get("unnamed", ""),
+        peeks=table.get("peeks", False),
         ussd=table["ussd"],
         dials_codes=table["dials_codes"],
         rings=table["rings"],
@@ -115,7 +117,8 @@ def _personality(name: str, table: dict[str, Any]) -> Personality:
     )
 
 
-def _numbers(text: str) -> frozenset[int]:
+def numbers(text: str) -> frozenset[int]:
+    """The numbers of a list such as `0-2,4`, as test commands offer them (ITU-T V.250 §5.4.4.4)."""
     found: set[int] = set()
     for part in text.split(","):
         low, _, high = part.partition("-")

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 Lines = list[str] | None
 _BARRING = ("AO", "OI", "OX", "AI", "IR")
+_SERVICES = {
+    "AB": _BARRING,
+    "AG": ("AO", "OI", "OX"),
+    "AC": ("AI", "IR"),
+}  # all, outgoing, incoming: only taken off
 
 
 def cpin(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
@@ -65,7 +70,7 @@ def tries(channel: Channel, shape: str) -> Lines:
 def clck(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     """AT+CLCK: the PIN lock, fixed dialling and call barring."""
     if op == "=?":
-        return ['+CLCK: ("SC","FD","AO","OI","OX","AI","IR")']
+        return ['+CLCK: ("SC","FD","PN","AO","OI","OX","AI","IR","AB","AG","AC")']
     if channel.dongle.sim_off:
         raise cme(13)
     values = arguments(arg)
@@ -82,6 +87,13 @@ def clck(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
             raise cme(16)
         (sim.barred.add if mode else sim.barred.discard)(facility)
         return []
+    if facility in _SERVICES:
+        if mode or len(values) < 3:
+            raise cme(50)
+        if values[2] != sim.bar_password:
+            raise cme(16)
+        sim.barred.difference_update(_SERVICES[facility])
+        return []
     if facility == "PN":
         if mode == 2:
             return ["+CLCK: 0"]
@@ -92,12 +104,14 @@ def clck(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
         return [f"+CLCK: {int(sim.pin is not None)}"]
     if len(values) < 3:
         raise cme(50)
-    if sim.pin is None:
-        sim.pin = values[2]
-    elif not sim.try_pin(values[2]):
+    off = sim.pin is None
+    if off:  # a card whose PIN nobody told has the one that is named first
+        sim.pin = sim.former_pin or values[2]
+    good = sim.try_pin(values[2])
+    if (good and mode == 0) or (off and not good):
+        sim.former_pin, sim.pin = sim.pin, None
+    if not good:
         raise cme(16)
-    if mode == 0:
-        sim.pin = None
     return []
 
 
@@ -110,7 +124,7 @@ def cpwd(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     if op != "=" or len(values) != 3:
         raise Refused
     facility = values[0].upper()
-    if facility in _BARRING:
+    if facility in (*_BARRING, *_SERVICES):
         if values[1] != sim.bar_password:
             raise cme(16)
         sim.bar_password = values[2]

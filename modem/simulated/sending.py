@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from modem.pdu import StoredSubmit
-from modem.simulated import messages
+from modem.simulated import texts
 from modem.simulated.faults import HIDING
 from modem.simulated.grammar import Refused, cme, cms
 from modem.simulated.knobs import NONE
@@ -136,7 +136,7 @@ def _sent(dongle: Dongle, channel: Channel, name: str, reference: int, now: date
     if dongle.dice.fires("cmgs_tight"):
         line = f"{name}:{reference}"
     elif dongle.dice.fires("cmgs_stamped"):
-        line += f',"{messages.stamp(now)}"'
+        line += f',"{texts.stamp(now)}"'
     if not _happens(dongle, channel, "cmgs_lost"):
         channel.information([line] * (2 if dongle.dice.fires("cmgs_doubled") else 1))
     if not _happens(dongle, channel, "ok_lost"):

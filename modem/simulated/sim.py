@@ -123,7 +123,9 @@ class Sim:
     """One SIM: identity, PIN, storage, last message reference. `own_number` begins with `+`.
 
     credit: rupiah left, None where nobody counts · barred: facilities of +CLCK that are on, of `AO OI AI IR` (calls) and
-    `FD` (fixed dialling, 3GPP TS 27.007 §7.4) · phonebook: what +CPBR reads, number and name.
+    `FD` (fixed dialling, 3GPP TS 27.007 §7.4) · phonebook: what +CPBR reads, number and name · own_entry: the number that
+    it calls its own, with a name, which anybody may write (EF-MSISDN) · former_pin: the one that holds again when the lock
+    that is off now is put on.
     """
 
     iccid: str
@@ -142,10 +144,13 @@ class Sim:
     barred: set[str] = field(default_factory=set)
     bar_password: str = "0000"
     phonebook: dict[int, tuple[str, str]] = field(default_factory=dict)
+    own_entry: tuple[str, str] = field(init=False)
+    former_pin: str | None = field(init=False, default=None)
     storage: Storage = field(init=False)
 
     def __post_init__(self) -> None:
         self.storage = Storage("SM", self.sm_slots)
+        self.own_entry = (self.own_number, "")
 
     def next_reference(self) -> int:
         """The TP-MR of the next submit, 0 to 255 (3GPP TS 23.040 §9.2.3.6)."""
