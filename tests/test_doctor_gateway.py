@@ -54,22 +54,22 @@ def test_a_healthy_lane_gives_nothing() -> None:
     assert imei_findings([("xl-1", "990000000000010"), ("xl-2", "990000000000028")]) == []
 
 
-@pytest.mark.parametrize(
-    ("changes", "code", "severity"),
-    [
-        ({"credit": None}, "credit_unknown", "advice"),
-        ({"credit": 900}, "credit_low", "warning"),
-        ({"credit": 0}, "credit_low", "fault"),
-        ({"active_until": "2026-12-01"}, "sim_expires", "warning"),
-        ({"active_until": "2026-11-01"}, "sim_expires", "fault"),
-        ({"delay": timedelta(minutes=-5)}, "clock_off", "warning"),
-        ({"delay": timedelta(hours=7)}, "clock_off", "warning"),
-        ({"state": "locked", "reason": "the SIM refused this PIN before"}, "lane_locked", "fault"),
-        ({"state": "locked", "pin_offered": True}, "pin_refused", "fault"),
-        ({"state": "failed", "reason": "no_storage"}, "lane_failed", "fault"),
-        ({"state": "offline", "reason": "port_missing"}, "lane_offline", "fault"),
-    ],
-)
+ROWS: list[tuple[dict[str, object], str, str]] = [
+    ({"credit": None}, "credit_unknown", "advice"),
+    ({"credit": 900}, "credit_low", "warning"),
+    ({"credit": 0}, "credit_low", "fault"),
+    ({"active_until": "2026-12-01"}, "sim_expires", "warning"),
+    ({"active_until": "2026-11-01"}, "sim_expires", "fault"),
+    ({"delay": timedelta(minutes=-5)}, "clock_off", "warning"),
+    ({"delay": timedelta(hours=7)}, "clock_off", "warning"),
+    ({"state": "locked", "reason": "the SIM refused this PIN before"}, "lane_locked", "fault"),
+    ({"state": "locked", "pin_offered": True}, "pin_refused", "fault"),
+    ({"state": "failed", "reason": "no_storage"}, "lane_failed", "fault"),
+    ({"state": "offline", "reason": "port_missing"}, "lane_offline", "fault"),
+]
+
+
+@pytest.mark.parametrize(("changes", "code", "severity"), ROWS)
 def test_a_row_gives_exactly_that_finding(changes: dict[str, object], code: str, severity: str) -> None:
     assert codes(found(replace(HEALTHY, **changes))) == [(code, severity)]  # type: ignore[arg-type]
 

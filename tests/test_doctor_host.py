@@ -117,27 +117,27 @@ def brltty_holds(host: HostFolder) -> None:
     process(host, 77, "brltty", "/dev/ttyUSB0")
 
 
-@pytest.mark.parametrize(
-    ("build", "code", "severity"),
-    [
-        (nothing_plugged, "no_stick", "fault"),
-        (wsl, "no_stick_in_wsl", "fault"),
-        (docker, "no_stick_in_container", "fault"),
-        (podman, "no_stick_in_container", "fault"),
-        (qemu, "no_stick_in_vm", "fault"),
-        (storage, "storage_mode", "fault"),
-        (hilink, "hilink", "fault"),
-        (no_driver, "no_driver", "fault"),
-        (bridge, "unlisted_serial_port", "fault"),
-        (not_in_dev, "device_missing", "fault"),
-        (asleep, "autosuspend", "warning"),
-        (on_bare_hub, "unpowered_hub", "warning"),
-        (minicom, "port_held", "fault"),
-        (modemmanager_holds, "port_held_by_modemmanager", "fault"),
-        (modemmanager_runs, "modemmanager_probes", "warning"),
-        (brltty_holds, "brltty", "fault"),
-    ],
-)
+FOLDERS: list[tuple[Callable[[HostFolder], None], str, str]] = [
+    (nothing_plugged, "no_stick", "fault"),
+    (wsl, "no_stick_in_wsl", "fault"),
+    (docker, "no_stick_in_container", "fault"),
+    (podman, "no_stick_in_container", "fault"),
+    (qemu, "no_stick_in_vm", "fault"),
+    (storage, "storage_mode", "fault"),
+    (hilink, "hilink", "fault"),
+    (no_driver, "no_driver", "fault"),
+    (bridge, "unlisted_serial_port", "fault"),
+    (not_in_dev, "device_missing", "fault"),
+    (asleep, "autosuspend", "warning"),
+    (on_bare_hub, "unpowered_hub", "warning"),
+    (minicom, "port_held", "fault"),
+    (modemmanager_holds, "port_held_by_modemmanager", "fault"),
+    (modemmanager_runs, "modemmanager_probes", "warning"),
+    (brltty_holds, "brltty", "fault"),
+]
+
+
+@pytest.mark.parametrize(("build", "code", "severity"), FOLDERS)
 def test_a_folder_gives_exactly_that_finding(
     host: HostFolder, build: Callable[[HostFolder], None], code: str, severity: str
 ) -> None:
@@ -256,23 +256,23 @@ BOOT = "[    1.1] usb 1-1: new high-speed USB device number 2 using xhci_hcd\n"
 GONE = "[  100.5] usb 1-1: USB disconnect, device number 2\n"
 
 
-@pytest.mark.parametrize(
-    ("log", "expected"),
-    [
-        (BOOT, []),
-        (BOOT + 2 * (GONE + BOOT), []),  # by hand
-        (BOOT + 3 * (GONE + BOOT), ["usb_disconnects"]),
-        (BOOT + "[ 9.0] hwmon hwmon1: Undervoltage detected!\n", ["undervoltage"]),
-        (BOOT + "[ 9.0] Under-voltage detected! (0x00050005)\n", ["undervoltage"]),
-        (BOOT + "[ 9.0] usb usb1-port2: over-current condition\n", ["over_current"]),
-        (BOOT + "[ 9.0] usb 1-1: device descriptor read/64, error -71\n", ["usb_errors"]),
-        (BOOT + "[ 9.0] usb usb1-port1: disabled by hub (EMI?), re-enabling...\n", ["usb_errors"]),
-        (
-            BOOT + "[ 9.0] usb 1-2: usbfs: interface 0 claimed by ch341 while 'brltty' sets config #1\n",
-            ["brltty"],
-        ),
-    ],
-)
+LOGS: list[tuple[str, list[str]]] = [
+    (BOOT, []),
+    (BOOT + 2 * (GONE + BOOT), []),  # by hand
+    (BOOT + 3 * (GONE + BOOT), ["usb_disconnects"]),
+    (BOOT + "[ 9.0] hwmon hwmon1: Undervoltage detected!\n", ["undervoltage"]),
+    (BOOT + "[ 9.0] Under-voltage detected! (0x00050005)\n", ["undervoltage"]),
+    (BOOT + "[ 9.0] usb usb1-port2: over-current condition\n", ["over_current"]),
+    (BOOT + "[ 9.0] usb 1-1: device descriptor read/64, error -71\n", ["usb_errors"]),
+    (BOOT + "[ 9.0] usb usb1-port1: disabled by hub (EMI?), re-enabling...\n", ["usb_errors"]),
+    (
+        BOOT + "[ 9.0] usb 1-2: usbfs: interface 0 claimed by ch341 while 'brltty' sets config #1\n",
+        ["brltty"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("log", "expected"), LOGS)
 def test_the_kernel_log_tells_of_power_and_cables(log: str, expected: list[str]) -> None:
     assert codes(kernel_findings(log)) == expected
 
@@ -309,18 +309,18 @@ def card(kind: str) -> Callable[[HostFolder], None]:
     return build
 
 
-@pytest.mark.parametrize(
-    ("build", "expected"),
-    [
-        (mounts(""), []),
-        (mounts("server:/export /var/lib/bpjs-sms nfs4 rw 0 0"), ["database_on_network_share"]),
-        (mounts("//nas/share /var/lib cifs rw 0 0"), ["database_on_network_share"]),
-        (mounts("server:/export /var/lib/other nfs4 rw 0 0"), []),
-        (mounts("tmpfs /var/lib tmpfs rw 0 0"), ["database_in_memory"]),
-        (card("SD"), ["database_on_memory_card"]),
-        (card("MMC"), []),
-    ],
-)
+DISKS: list[tuple[Callable[[HostFolder], None], list[str]]] = [
+    (mounts(""), []),
+    (mounts("server:/export /var/lib/bpjs-sms nfs4 rw 0 0"), ["database_on_network_share"]),
+    (mounts("//nas/share /var/lib cifs rw 0 0"), ["database_on_network_share"]),
+    (mounts("server:/export /var/lib/other nfs4 rw 0 0"), []),
+    (mounts("tmpfs /var/lib tmpfs rw 0 0"), ["database_in_memory"]),
+    (card("SD"), ["database_on_memory_card"]),
+    (card("MMC"), []),
+]
+
+
+@pytest.mark.parametrize(("build", "expected"), DISKS)
 def test_where_the_database_lies(
     host: HostFolder, build: Callable[[HostFolder], None], expected: list[str]
 ) -> None:

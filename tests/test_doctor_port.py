@@ -84,47 +84,48 @@ IN_4G = {"AT+CREG?": "+CREG: 0,0|OK", "AT+CGREG?": "+CGREG: 0,0|OK", "AT+CEREG?"
 DEAF = {"AT+CSQ": "+CSQ: 99,99|OK"}
 
 
-@pytest.mark.parametrize(
-    ("answers", "code", "severity"),
-    [
-        ({"AT+CPIN?": "+CME ERROR: 10"}, "no_sim", "fault"),
-        ({"AT+CPIN?": "+CME ERROR: SIM not inserted"}, "no_sim", "fault"),
-        ({"AT+CPIN?": "+CMS ERROR: 310"}, "no_sim", "fault"),
-        ({"AT+CPIN?": "+CME ERROR: 13"}, "sim_failure", "fault"),
-        ({"AT+CPIN?": "+CPIN: SIM PIN|OK"}, "sim_pin", "fault"),
-        ({"AT+CPIN?": "+CME ERROR: 11"}, "sim_pin", "fault"),
-        ({"AT+CPIN?": "+CPIN: SIM PUK|OK"}, "sim_puk", "fault"),
-        ({"AT+CPIN?": "+CME ERROR: 12"}, "sim_puk", "fault"),
-        ({"AT+CPIN?": "+CPIN: PH-NET PIN|OK"}, "network_locked", "fault"),
-        ({"AT+CPIN?": "+CPIN: PH-SIM PIN|OK"}, "network_locked", "fault"),
-        ({"AT+CPIN?": "+CME ERROR: 14"}, "sim_not_ready", "warning"),
-        ({"AT+CPIN?": "+CPIN: NOT READY|OK"}, "sim_not_ready", "warning"),
-        ({"AT+CGSN": "000000000000000|OK"}, "imei_zero", "fault"),
-        ({"AT+CGSN": "990000000000019|OK"}, "imei_check_digit", "warning"),
-        ({"AT+CMGF=?": "+CMGF: (1)|OK"}, "text_mode_only", "fault"),
-        ({"AT+CNMI=?": "ERROR", "AT+CNMI?": "ERROR"}, "cnmi_refused", "warning"),
-        ({"AT+CNMI?": "+CNMI: 2,0,0,0,0|OK"}, "cnmi_refused", "warning"),
-        ({"AT+COPS?": ""}, "slow", "warning"),
-        ({**NOT_IN}, "not_registered", "fault"),
-        ({**NOT_IN, **DEAF}, "no_signal", "fault"),
-        ({**NOT_IN, **DEAF, "AT+WS46?": "+WS46: 22|OK"}, "mode_lock", "fault"),
-        ({**NOT_IN, **DEAF, "AT^SYSCFG?": "^SYSCFG:14,2,3FFFFFFF,1,2|OK"}, "mode_lock", "fault"),
-        ({**NOT_IN, **DEAF, "AT^SYSCFGEX?": '^SYSCFGEX:"02",3FFFFFFF,1,2,7FFFFFFFFFFFFFFF|OK'}, "mode_lock", "fault"),
-        ({**NOT_IN, **DEAF, "AT+CNMP?": "+CNMP: 14|OK"}, "mode_lock", "fault"),
-        ({**NOT_IN, **DEAF, "AT+ZSNT?": "+ZSNT: 2,0,0|OK"}, "mode_lock", "fault"),
-        ({"AT^SYSCFG?": "^SYSCFG:14,2,3FFFFFFF,1,2|OK"}, "mode_lock", "warning"),
-        ({"AT+CREG?": "+CREG: 0,3|OK", "AT+CGREG?": "+CGREG: 0,3|OK"}, "registration_denied", "fault"),
-        (IN_4G, "lte_without_sms", "warning"),
-        ({"AT+CSQ": "+CSQ: 4,99|OK"}, "weak_signal", "warning"),
-        ({"AT+CSCA?": '+CSCA: "",129|OK'}, "no_smsc", "fault"),
-        ({"AT+CSCA?": '+CSCA: "+6590000000",145|OK'}, "foreign_smsc", "warning"),
-        ({'AT+CLCK="FD",2': "+CLCK: 1|OK"}, "fixed_dialling", "fault"),
-        ({'AT+CLCK="AO",2': "+CLCK: 1,8|OK"}, "sending_barred", "fault"),
-        ({'AT+CLCK="AI",2': "+CLCK: 0,1|+CLCK: 1,8|OK"}, "receiving_barred", "fault"),
-        ({"AT+CPMS?": '+CPMS: "SM",50,50,"SM",50,50,"SM",50,50|OK'}, "storage_full", "fault"),
-        ({"AT+CPMS?": '+CPMS: "SM",0,0,"SM",0,0,"SM",0,0|OK'}, "storage_zero", "fault"),
-    ],
-)  # fmt: skip
+BYTES: list[tuple[Mapping[str, str], str, str]] = [
+    ({"AT+CPIN?": "+CME ERROR: 10"}, "no_sim", "fault"),
+    ({"AT+CPIN?": "+CME ERROR: SIM not inserted"}, "no_sim", "fault"),
+    ({"AT+CPIN?": "+CMS ERROR: 310"}, "no_sim", "fault"),
+    ({"AT+CPIN?": "+CME ERROR: 13"}, "sim_failure", "fault"),
+    ({"AT+CPIN?": "+CPIN: SIM PIN|OK"}, "sim_pin", "fault"),
+    ({"AT+CPIN?": "+CME ERROR: 11"}, "sim_pin", "fault"),
+    ({"AT+CPIN?": "+CPIN: SIM PUK|OK"}, "sim_puk", "fault"),
+    ({"AT+CPIN?": "+CME ERROR: 12"}, "sim_puk", "fault"),
+    ({"AT+CPIN?": "+CPIN: PH-NET PIN|OK"}, "network_locked", "fault"),
+    ({"AT+CPIN?": "+CPIN: PH-SIM PIN|OK"}, "network_locked", "fault"),
+    ({"AT+CPIN?": "+CME ERROR: 14"}, "sim_not_ready", "warning"),
+    ({"AT+CPIN?": "+CPIN: NOT READY|OK"}, "sim_not_ready", "warning"),
+    ({"AT+CGSN": "000000000000000|OK"}, "imei_zero", "fault"),
+    ({"AT+CGSN": "990000000000019|OK"}, "imei_check_digit", "warning"),
+    ({"AT+CMGF=?": "+CMGF: (1)|OK"}, "text_mode_only", "fault"),
+    ({"AT+CNMI=?": "ERROR", "AT+CNMI?": "ERROR"}, "cnmi_refused", "warning"),
+    ({"AT+CNMI?": "+CNMI: 2,0,0,0,0|OK"}, "cnmi_refused", "warning"),
+    ({"AT+COPS?": ""}, "slow", "warning"),
+    ({**NOT_IN}, "not_registered", "fault"),
+    ({**NOT_IN, **DEAF}, "no_signal", "fault"),
+    ({**NOT_IN, **DEAF, "AT+WS46?": "+WS46: 22|OK"}, "mode_lock", "fault"),
+    ({**NOT_IN, **DEAF, "AT^SYSCFG?": "^SYSCFG:14,2,3FFFFFFF,1,2|OK"}, "mode_lock", "fault"),
+    ({**NOT_IN, **DEAF, "AT^SYSCFGEX?": '^SYSCFGEX:"02",3FFFFFFF,1,2,7FFFFFFFFFFFFFFF|OK'}, "mode_lock", "fault"),
+    ({**NOT_IN, **DEAF, "AT+CNMP?": "+CNMP: 14|OK"}, "mode_lock", "fault"),
+    ({**NOT_IN, **DEAF, "AT+ZSNT?": "+ZSNT: 2,0,0|OK"}, "mode_lock", "fault"),
+    ({"AT^SYSCFG?": "^SYSCFG:14,2,3FFFFFFF,1,2|OK"}, "mode_lock", "warning"),
+    ({"AT+CREG?": "+CREG: 0,3|OK", "AT+CGREG?": "+CGREG: 0,3|OK"}, "registration_denied", "fault"),
+    (IN_4G, "lte_without_sms", "warning"),
+    ({"AT+CSQ": "+CSQ: 4,99|OK"}, "weak_signal", "warning"),
+    ({"AT+CSCA?": '+CSCA: "",129|OK'}, "no_smsc", "fault"),
+    ({"AT+CSCA?": '+CSCA: "+6590000000",145|OK'}, "foreign_smsc", "warning"),
+    ({'AT+CLCK="FD",2': "+CLCK: 1|OK"}, "fixed_dialling", "fault"),
+    ({'AT+CLCK="AO",2': "+CLCK: 1,8|OK"}, "sending_barred", "fault"),
+    ({'AT+CLCK="AI",2': "+CLCK: 0,1|+CLCK: 1,8|OK"}, "receiving_barred", "fault"),
+    ({"AT+CPMS?": '+CPMS: "SM",50,50,"SM",50,50,"SM",50,50|OK'}, "storage_full", "fault"),
+    ({"AT+CPMS?": '+CPMS: "SM",0,0,"SM",0,0,"SM",0,0|OK'}, "storage_zero", "fault"),
+]  # fmt: skip
+"""What a modem answers otherwise than a healthy one, and what is found then."""
+
+
+@pytest.mark.parametrize(("answers", "code", "severity"), BYTES)
 def test_bytes_give_exactly_that_finding(answers: Mapping[str, str], code: str, severity: str) -> None:
     found = port_findings(facts(answers))
     assert [(finding.code, finding.severity) for finding in found] == [(code, severity)]
@@ -156,31 +157,31 @@ def test_what_is_no_fault_gives_nothing(answers: Mapping[str, str]) -> None:
     assert port_findings(facts(answers)) == []
 
 
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        (Line(115200, 9600), "wrong_baud"),
-        (Line(115200, None, "ff"), "line_stuck"),
-        (Line(115200, None, "garbage"), "line_noise"),
-        (Line(115200, None), "no_answer"),
-    ],
-)
+LINES = [
+    (Line(115200, 9600), "wrong_baud"),
+    (Line(115200, None, "ff"), "line_stuck"),
+    (Line(115200, None, "garbage"), "line_noise"),
+    (Line(115200, None), "no_answer"),
+]
+
+
+@pytest.mark.parametrize(("line", "code"), LINES)
 def test_a_line_that_does_not_answer(line: Line, code: str) -> None:
     assert codes(port_findings(PortFacts(PORT, line=line))) == [code]
 
 
-@pytest.mark.parametrize(
-    ("refusal", "code"),
-    [
-        ("port_busy", "port_busy"),
-        ("port_denied", "no_permission"),
-        ("port_missing", "port_missing"),
-        ("port_lost", "port_lost"),
-        ("not_a_modem", "no_answer"),
-        ("out_of_step", "no_answer"),
-        ("no_storage", "no_storage"),
-    ],
-)
+REFUSALS = [
+    ("port_busy", "port_busy"),
+    ("port_denied", "no_permission"),
+    ("port_missing", "port_missing"),
+    ("port_lost", "port_lost"),
+    ("not_a_modem", "no_answer"),
+    ("out_of_step", "no_answer"),
+    ("no_storage", "no_storage"),
+]
+
+
+@pytest.mark.parametrize(("refusal", "code"), REFUSALS)
 def test_a_port_that_cannot_be_opened(refusal: str, code: str) -> None:
     assert codes(port_findings(PortFacts(PORT, refusal=(refusal, "why")))) == [code]
 

@@ -44,6 +44,12 @@ KINDS = {0: "ff/01/01", 2: "ff/01/02"}
 IMEI = "990000000000010"
 
 
+@pytest.fixture(autouse=True)
+def _spoken_in_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the language of whoever runs the tests."""
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+
+
 @pytest.fixture
 def host(tmp_path: Path) -> HostFolder:
     return HostFolder(tmp_path / "root")

@@ -10,7 +10,7 @@ import typer
 from app.faces.cli.output import FAULTS, WARNINGS, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from app.faces.cli.examining import Examined
     from app.faces.cli.ports_asked import PortSeen
@@ -71,7 +71,7 @@ def doctor(
     )
     looped: dict[str, Any] | None = None
     if loop:
-        confirm = _confirm(session, yes, spoken)
+        confirm = confirming(session, yes, spoken)
         wanted = looping.Loop(number, credit_code, confirm, progress, language=spoken)
         looped, failed = looping.run_loop(settings, wanted, free=examined.free, held=examined.answering)
         examined.findings = examining.in_order([*failed, *examined.findings])
@@ -101,7 +101,9 @@ def _progress(session: Session, language: str) -> Any:
     return (lambda sentence: None) if silent else lambda sentence: session.note(sentence.told(language))
 
 
-def _confirm(session: Session, yes: bool, language: str) -> Any:
+def confirming(session: Session, yes: bool, language: str) -> Callable[[str], bool]:
+    """How a person is asked: with --yes and with --json nobody is; in Indonesian `y` and `ya` are a yes."""
+
     def confirm(question: str) -> bool:
         if yes or session.json:
             return yes
