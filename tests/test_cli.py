@@ -126,6 +126,13 @@ def test_wrong_settings_are_told_by_every_command(say: Callable[..., Said], conf
         assert "did you mean server?" in said.err
 
 
+def test_settings_that_may_not_be_looked_at_are_no_fault_of_ours(say: Callable[..., Said]) -> None:
+    said = say("--config", "x" * 300 + ".toml", "config")  # as with a folder that is another user's
+    assert (said.status, said.out) == (2, "")
+    assert "cannot be read by this user (File name too long)" in said.err
+    assert "--config" in said.err
+
+
 def test_no_gateway_is_status_4_and_says_how_to_start_one(
     say: Callable[..., Said], config: Path, tmp_path: Path
 ) -> None:

@@ -61,15 +61,25 @@ def load_settings(
 
 
 def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The TOML file in force, None where there is none. SettingsError when one was named that is not there."""
+    """The TOML file in force, None where there is none. SettingsError when one was named that is not there, or may not be looked at."""
     for named, by in ((config, "--config"), (environ.get(CONFIG_VARIABLE), CONFIG_VARIABLE)):
         if named:
-            if not Path(named).is_file():
+            if not _is_file(Path(named)):
                 raise SettingsError(
                     f"{by} names {named}, and there is no such file. Write it, or name another."
                 )
             return Path(named)
-    return next((file for file in SEARCHED if file.is_file()), None)
+    return next((file for file in SEARCHED if _is_file(file)), None)
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError as error:  # its folder may belong to the gateway's own user
+        raise SettingsError(
+            f"{file} cannot be read by this user ({error.strerror}). Run this as the gateway's user "
+            "(`runuser -u bpjs-sms -- bpjs-sms …`), or name another file with --config."
+        ) from None
 
 
 def masked(settings: Settings) -> dict[str, Any]:
