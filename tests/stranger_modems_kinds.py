@@ -1,0 +1,547 @@
+"""What modems that we never met do otherwise, each kind with the public source that tells it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from stranger_modems import ICCID, IMEI, IMSI, Kind, Rule, Say, Stranger, lines
+
+_CIEV = '+CIEV: "MESSAGE",1'
+
+
+def once(said: Say | Rule, then: Say | Rule = None) -> Rule:
+    """The first time one thing, later another."""
+    return times(1, said, then)
+
+
+def times(count: int, said: Say | Rule, then: Say | Rule = None) -> Rule:
+    """So often one thing, later another; None is the usual answer."""
+
+    def rule(stick: Stranger, found: re.Match[str]) -> Say:
+        done = int(str(stick.memory.get(found.re.pattern, 0)))
+        stick.memory[found.re.pattern] = done + 1
+        now = said if done < count else then
+        return now(stick, found) if callable(now) else now
+
+    return rule
+
+
+def raw(change: Callable[[bytes], bytes]) -> Callable[[Stranger, re.Match[str]], Say]:
+    """The usual answer as bytes, changed."""
+
+    def rule(stick: Stranger, found: re.Match[str]) -> Say:
+        said = stick.usual(found[0])
+        return change(said if isinstance(said, bytes) else lines(said))
+
+    return rule
+
+
+def without(char: bytes) -> Rule:
+    return raw(lambda said: said.replace(char, b"", 1))
+
+
+def twice(char: bytes) -> Rule:
+    return raw(lambda said: said.replace(char, char * 2, 1))
+
+
+# What a rule needs more than a line for.
+
+
+def glued(stick: Stranger, found: re.Match[str]) -> Say:
+    """A listing whose second header stands right behind the PDU before it."""
+    return lines("\n".join(stick.listing())).replace(b"\r\n\r\n+CMGL: 2", b"+CMGL: 2") + lines("OK")
+
+
+def sequential(stick: Stranger, found: re.Match[str]) -> Say:
+    said = stick.listing()
+    for number in range(0, len(said), 2):
+        said[number] = re.sub(r"\d+", str(number // 2 + 1), said[number], count=1)
+    return "\n".join([*said, "OK"])
+
+
+def only_new(stick: Stranger, found: re.Match[str]) -> Say:
+    """Lists what was never shown before, and nothing else."""
+    storage, shown = stick.storages[stick.current], set(stick.read_already)
+    return "\n".join([*stick.listing(but=lambda index: storage[index] in shown), "OK"])
+
+
+def but_the_first(stick: Stranger, found: re.Match[str]) -> Say:
+    first = min(stick.storages[stick.current], default=0)
+    return "\n".join([*stick.listing(but=lambda index: index == first), "OK"])
+
+
+def ok_first(stick: Stranger, found: re.Match[str]) -> Say:
+    return "\n".join(["OK", *stick.listing()])
+
+
+def unreadable_me(stick: Stranger, found: re.Match[str]) -> Say:
+    if stick.current != "ME":
+        return None
+    return "OK" if found[0].upper().startswith("AT+CMGL") else "+CMS ERROR: 500"
+
+
+def by_pairs(stick: Stranger, found: re.Match[str]) -> Say:
+    names = re.findall(r'"(\w+)"', found[0])
+    return None if len(names) > 1 and names[0] == names[1] else "+CMS ERROR: 321"
+
+
+def not_yet(stick: Stranger, found: re.Match[str]) -> Say:
+    """For the first two looks after a hint there is nothing."""
+    index = found[1] if found.re.groups else "list"
+    looks = int(str(stick.memory.get(index, 0)))
+    stick.memory[index] = looks + 1
+    return "OK" if looks < 2 else None
+
+
+def late_delete(stick: Stranger, found: re.Match[str]) -> Say:
+    said = stick.usual(found[0])
+    stick.say(said, 1.5)
+    return b""
+
+
+def no_delete(stick: Stranger, found: re.Match[str]) -> Say:
+    return "OK" if found[1] != "?" else None
+
+
+def listing_lists(length_of: Callable[[str], int]) -> Rule:
+    def rule(stick: Stranger, found: re.Match[str]) -> Say:
+        said = []
+        for index, pdu in sorted(stick.storages[stick.current].items()):
+            said += [f"+CMGL: {index},0,,{length_of(pdu)}", pdu]
+        return "\n".join([*said, "OK"])
+
+    return rule
+
+
+def reading_reads(length_of: Callable[[str], int]) -> Rule:
+    def rule(stick: Stranger, found: re.Match[str]) -> Say:
+        pdu = stick.storages[stick.current].get(int(found[1]))
+        return f"+CMGR: 0,,{length_of(pdu)}\n{pdu}\nOK" if pdu else "+CMS ERROR: 321"
+
+    return rule
+
+
+def octets(pdu: str) -> int:
+    return len(pdu) // 2
+
+
+def asleep(stick: Stranger, data: bytes) -> bytes:
+    """Idle, it does not hear the first line; what `sleep` in the memory says is set by the test."""
+    if stick.memory.pop("sleep", False):
+        stick.memory["woken"] = True
+        return b""
+    return data
+
+
+def hurried(stick: Stranger, data: bytes) -> bytes:
+    """Of a PDU that comes in one piece, no more than 32 octets are taken in."""
+    if stick.memory.get("pdu") and len(data) > 32:
+        return data[:32] + data[data.find(b"\x1a") :] if b"\x1a" in data else data[:32]
+    return data
+
+
+def mark_pdu(stick: Stranger, found: re.Match[str]) -> Say:
+    stick.memory["pdu"] = True
+    return None
+
+
+def lost_once(stick: Stranger, pdu: str) -> Say:
+    """Failed, which it calls OK."""
+    if stick.memory.setdefault("failed", stick.reference) == stick.reference and not stick.sent:
+        stick.memory["failed"] = -1
+        return "OK"
+    return None
+
+
+def refused_once(said: str) -> Callable[[Stranger, str], Say]:
+    def takes(stick: Stranger, pdu: str) -> Say:
+        return said if stick.memory.setdefault("refused", pdu) is pdu else None
+
+    return takes
+
+
+def restarts_once(banner: bytes, sent: bool) -> Callable[[Stranger, str], Say]:
+    """With the first Ctrl-Z it starts anew, after the SMS went or before."""
+
+    def takes(stick: Stranger, pdu: str) -> Say:
+        if stick.memory.setdefault("restarted", pdu) is not pdu:
+            return None
+        if sent:
+            stick.went(stick.parse(pdu))
+        stick.restart(banner)
+        return b""
+
+    return takes
+
+
+ONE_STORAGE = ("SM",)
+
+KINDS: Sequence[Kind] = (
+    # -- opening, identity, registration
+    Kind(
+        "sim-pin2-asked",
+        "mmcli shows `lock: sim-pin2` of a connected RM520N (Ysurac/openmptcprouter issue 3979)",
+        {r"AT\+CPIN\?": "+CPIN: SIM PIN2\nOK"},
+    ),
+    Kind(
+        "sim-puk2-asked",
+        "3GPP TS 27.007 §8.3: SIM PUK2 is said after error 18 only; the SIM works",
+        {r"AT\+CPIN\?": "+CPIN: SIM PUK2\nOK"},
+    ),
+    Kind(
+        "cpin-in-quotes",
+        'smstools3 initmodem: "some modems include quotation marks", some no space',
+        {r"AT\+CPIN\?": '+CPIN:"READY"\nOK'},
+    ),
+    Kind(
+        "motorola-v3",
+        "gammu atgen.c: `+CGSN: IMEI…`; gammu/wammu issue 16: +CGMI in quotes, no +CREG=2; MotorolaSMS uses MT",
+        {
+            r"AT\+CGSN": f"+CGSN: IMEI{IMEI}\nOK",
+            r"AT\+CGMI": '+CGMI: "Motorola CE, Copyright 2004"\nOK',
+            r"AT\+CGMM": '+CGMM: "GSM900","GSM1800","MODEL=V3"\nOK',
+            r"AT\+C(G|E)REG\?": "ERROR",
+            r"AT\+CCID": "ERROR",
+        },
+        storages=("MT",),
+        incoming="MT",
+    ),
+    Kind(
+        "huawei-e1550-spaces",
+        'vSlipenchuk/gmodem, gmodem_device.c: `+CREG: 1, "0EE3", "2CE3"`',
+        {r"AT\+CREG\?": '+CREG: 2,1, "0EE3", "2CE3"\nOK', r"AT\+CGREG\?": "ERROR"},
+    ),
+    Kind(
+        "iccid-loses-a-digit",
+        "a UART without flow control drops bytes: SIM800L on a Raspberry Pi's mini UART",
+        {r"AT\+CCID": once(without(b"9"))},
+    ),
+    Kind(
+        "iccid-doubles-a-digit",
+        "USB serial chips repeat a byte after an overrun (FTDI, CH340 kernel reports)",
+        {r"AT\+CCID": once(twice(b"1"))},
+    ),
+    Kind(
+        "imsi-loses-a-digit",
+        "the same, of a SIM that tells no ICCID",
+        {
+            r"AT\+C?CID|AT\+CICCID|AT\^ICCID\?|AT\+CRSM.*|AT\+QCCID|AT#CCID|AT\+ICCID": "ERROR",
+            r"AT\+CIMI": once(without(b"5")),
+        },
+    ),
+    Kind(
+        "cimi-twice",
+        "Gemalto and Telit repeat numbers that were asked for while the SIM was read",
+        {r"AT\+CIMI": f"{IMSI}\n{IMSI}\nOK"},
+    ),
+    Kind(
+        "serial-number-behind-imei",
+        "ModemManager, mm_parse_gsn: IMEI and serial number in one answer",
+        {r"AT\+CGSN": f"{IMEI},EB125D1P8F\nOK"},
+    ),
+    # -- lines
+    Kind(
+        "a6-ff-before-result",
+        'skorokithakis/A6lib waits for "\\xff\\r\\nOK\\r\\n"',
+        wire=lambda said: said.replace(b"\r\nOK", b"\xff\r\nOK"),
+    ),
+    Kind(
+        "no-blank-lines",
+        "A7672, ZTE MF190 logs: no empty line before a result",
+        wire=lambda said: re.sub(rb"(?<=\r\n)\r\n", b"", said),
+    ),
+    Kind(
+        "xon-xoff",
+        "ITU-T V.250 §6.2.10 +IFC=1,1: XOFF and XON between any two bytes",
+        wire=lambda said: said.replace(b"9", b"9\x13\x11").replace(b"\r\n", b"\r\n\x11"),
+    ),
+    Kind(
+        "spaces-behind",
+        "faucamp/python-gsmmodem issue 19: `OK              `",
+        wire=lambda said: said.replace(b"OK\r\n", b"OK              \r\n"),
+    ),
+    Kind(
+        "telnet-server",
+        "Digi and Moxa in telnet mode negotiate first, and send CR NUL (RFC 854)",
+        banner=b"\xff\xfd\x18\xff\xfb\x01\xff\xfb\x03\xff\xfd\x27",
+        wire=lambda said: said.replace(b"\r\r", b"\r\0"),
+        on_socket=True,
+    ),
+    Kind(
+        "terminal-server-banner",
+        "Moxa NPort and ser2net greet who connects; old output of the line comes with it",
+        banner=b"ser2net port tcp,2000 device serialdev, /dev/ttyS0\r\n\r\n+CMGS: 77\r\n\r\nOK\r\n",
+        on_socket=True,
+    ),
+    # -- what is stored
+    Kind(
+        "cmgl-glued-headers",
+        "gammu atgen.c: some phones do not put a new line before +CMGL",
+        {r"AT\+CMGL=4": glued},
+        storages=ONE_STORAGE,
+    ),
+    Kind(
+        "cmgl-other-numbers",
+        "gammu F_BROKEN_CMGL (Samsung P900): CMGL does not list real locations",
+        {r"AT\+CMGL=4": sequential},
+        storages=ONE_STORAGE,
+        slots=range(4, 20),
+    ),
+    Kind(
+        "cmgl-lists-nothing",
+        'forums.quectel.com 38460 (EC200A): CPMS counts, CMGL says only OK; gammu: "Expect problems!"',
+        {r"AT\+CMGL=4": "OK"},
+        storages=ONE_STORAGE,
+    ),
+    Kind(
+        "cmgl-lists-fewer",
+        "gammu atgen.c: used according to CPMS and returned by CMGL differ",
+        {r"AT\+CMGL=4": but_the_first},
+        storages=ONE_STORAGE,
+    ),
+    Kind(
+        "cmgl-lists-new-only",
+        "firmware that takes CMGL=4 for CMGL=0: what was shown once is not listed again",
+        {r"AT\+CMGL=4": only_new},
+        storages=ONE_STORAGE,
+    ),
+    Kind(
+        "ok-before-the-list",
+        "answers behind their result: zabsalahid/serialport-gsm issue 12",
+        {r"AT\+CMGL=4": ok_first},
+        storages=ONE_STORAGE,
+    ),
+    Kind(
+        "quectel-ep06-text-values",
+        "forums.quectel.com 7820 (EP06-A): CMGL=4 is CMS ERROR 303 in PDU mode",
+        {
+            r"AT\+CMGL=4": "+CMS ERROR: 303",
+            r"AT\+CMGL=\?": '+CMGL: ("REC UNREAD","REC READ","STO UNSENT","STO SENT","ALL")\nOK',
+        },
+    ),
+    Kind(
+        "quectel-ec200a-me",
+        "forums.quectel.com 38460: what lies in ME is counted, and neither listed nor read",
+        {
+            r"AT\+CMGL=4": unreadable_me,
+            r"AT\+CMGR=\d+": unreadable_me,
+            r'AT\+CPMS="ME".*': lambda stick, found: stick.memory.update(me=True),
+        },
+    ),
+    Kind(
+        "samsung-pairs",
+        'manongdao.com/article-1845743 (Galaxy S): CPMS="SM" is error 321, mem1 and mem2 must be the same',
+        {r"AT\+CPMS=\".*": by_pairs},
+    ),
+    Kind(
+        "sm-and-me-are-one",
+        "gammu issue 378 (Neoway M590): every SMS is read twice, from SM and from ME",
+        same=True,
+    ),
+    Kind(
+        "sagem-from-900",
+        "gammu F_SMSME900: locations in ME start from 900",
+        storages=("ME",),
+        incoming="ME",
+        slots=range(900, 920),
+    ),
+    Kind(
+        "from-0-without-cmgl",
+        "gammu F_SMS_LOCATION_0 and F_DISABLE_CMGL",
+        {r"AT\+CMGL=4": "ERROR"},
+        slots=range(20),
+    ),
+    Kind(
+        "hint-comes-early",
+        "mudita/MuditaOS pull 3512, zabsalahid/serialport-gsm issue 92: CMGR right after CMTI finds nothing",
+        {r"AT\+CMGR=(\d+)": not_yet},
+        storages=ONE_STORAGE,
+    ),
+    Kind("hint-names-mt", "Motorola and Sony Ericsson say MT, wherever it lies", hint='+CMTI: "MT",{index}'),
+    Kind("hint-without-number", "SIM7600 at a full storage: index -1", hint='+CMTI: "{storage}",-1'),
+    Kind(
+        "hint-of-another-slot",
+        "gammu issue 590: the location that was told is not the one that is read",
+        hint='+CMTI: "{storage}",255',
+    ),
+    Kind("hint-is-ciev", 'Ai-Thinker A6, A9: +CIEV: "MESSAGE",1 and no +CMTI', hint=_CIEV),
+    Kind("no-hint-at-all", "gammu: phones that refuse every +CNMI", {r"AT\+CNMI.*": "ERROR"}),
+    Kind(
+        "dlink-dwm222",
+        "gammu pull 823: a line of garbage before the reply to +CMGL",
+        {
+            r"AT\+CMGL=4": lambda stick, found: (
+                b"\r\n\x02\x7f\xe9zq 17\x01\r\n" + lines("\n".join([*stick.listing(), "OK"]))
+            )
+        },
+    ),
+    Kind(
+        "motorola-ezx",
+        "fso-frameworkd, freescale_neptune notes: +CMGL, +CMGR and +CMT miss a comma; +COPS of noise",
+        {r"AT\+COPS\?": b'\r\n+COPS: 0,2,"\x10*Zd\x12\x04I\xdc"\r\n\r\nOK\r\n'},
+        listed="+CMGL: {index},{stat},{length}",
+        read="+CMGR: {stat},{length}",
+    ),
+    Kind(
+        "list-with-names",
+        "the alpha field of a phone's book, with commas and digits",
+        listed='+CMGL: {index},{stat},"Kantor, 2757",{length}',
+        read='+CMGR: {stat},"Kantor, 2757",{length}',
+    ),
+    Kind(
+        "list-with-three-fields",
+        "forums.quectel.com 38460: `+CMGL: 0,1,160`",
+        listed="+CMGL: {index},{stat},{length}",
+        read="+CMGR: {stat},{length}",
+        slots=range(20),
+    ),
+    Kind(
+        "length-counts-the-centre",
+        "Kannel modem definitions: lengths that include the SMSC",
+        {r"AT\+CMGL=4": listing_lists(octets), r"AT\+CMGR=(\d+)": reading_reads(octets)},
+    ),
+    Kind(
+        "length-is-zero", "Siemens S45 and clones announce 0", {r"AT\+CMGL=4": listing_lists(lambda pdu: 0)}
+    ),
+    Kind(
+        "pdu-in-lower-case",
+        "ZTE MF190 logs",
+        wire=lambda said: re.sub(rb"[0-9A-F]{20,}", lambda hexes: hexes[0].lower(), said),
+    ),
+    Kind(
+        "cpms-in-two-groups",
+        "Fibocom G510, Wavecom: two storages only",
+        {
+            r"AT\+CPMS=\?": '+CPMS: ("SM","ME"),("SM","ME")\nOK',
+            r"AT\+CPMS\?": lambda stick, found: (
+                "+CPMS: "
+                + ",".join(
+                    f'"{name}",{len(stick.storages[name])},20' for name in (stick.current, stick.current)
+                )
+                + "\nOK"
+            ),
+            r'AT\+CPMS="\w+","\w+",.*': "+CMS ERROR: 304",
+        },
+    ),
+    Kind(
+        "cpms-without-quotes",
+        "phones that print storages bare",
+        {
+            r"AT\+CPMS=\?": "+CPMS: (SM,ME),(SM,ME),(SM,ME)\nOK",
+            r"AT\+CPMS\?": lambda stick, found: (
+                f"+CPMS: {stick.current},{len(stick.storages[stick.current])},20\nOK"
+            ),
+        },
+    ),
+    Kind(
+        "sony-ericsson-w880i",
+        "babca/python-gsmmodem issue 119: +CPMS counts 0 while +CMGL lists",
+        {r"AT\+CPMS\?": '+CPMS: "ME",0,1000,"ME",0,1000,"ME",0,1000\nOK'},
+        storages=("ME",),
+        incoming="ME",
+    ),
+    Kind(
+        "deletes-late",
+        "SIM800 AT manual: +CMGD may take 5 s, 25 s for all",
+        {r"AT\+CMGD=(\d+).*": once(late_delete)},
+        patience=1.0,
+    ),
+    Kind(
+        "deletes-at-the-second-try",
+        "gammu issues 217, 590: deleted OK, and there again",
+        {r"AT\+CMGD=(\d+).*": once("OK")},
+        storages=ONE_STORAGE,
+    ),
+    Kind(
+        "never-deletes",
+        "gammu issue 217: CMGD says OK and removes nothing",
+        {r"AT\+CMGD=(\d+|\?).*": no_delete},
+        storages=ONE_STORAGE,
+    ),
+    # -- sending
+    Kind("fibocom-g510-prompt", "Fibocom G510 manual p. 118: prompt without a space", prompt=b"\r\n>"),
+    Kind(
+        "fibocom-g510-error",
+        "Fibocom G510 manual p. 118: `+CMGS ERROR: <err>`",
+        takes=refused_once("+CMGS ERROR: 38"),
+    ),
+    Kind("prompt-alone-on-its-line", "phones that end the prompt's line", prompt=b"\r\n>\r\n"),
+    Kind(
+        "prompt-twice",
+        "Telit manual +CMGS: each CR in what is entered brings one more",
+        prompt=b"\r\n> \r\n> ",
+    ),
+    Kind(
+        "ok-without-cmgs",
+        "gammu issue 89: `> 0791…`, OK, and no +CMGS",
+        verdict="OK",
+        doubt=True,
+        patience=1.0,
+    ),
+    Kind(
+        "siemens-says-ok-to-a-failure",
+        "MC35i manual p. 302, AT^SM20=1 (factory default): a failure is answered OK",
+        takes=lost_once,
+        doubt=True,
+        patience=1.0,
+    ),
+    Kind("cmgs-behind-ok", "answers behind their result", verdict="OK\n+CMGS: {n}"),
+    Kind("cmgs-without-ok", "Wavecom behind +CPIN, others behind +CMGS", verdict="+CMGS: {n}", patience=1.0),
+    Kind("cmgs-and-two-oks", "SIM800 clones", verdict="+CMGS: {n}\nOK\nOK"),
+    Kind(
+        "cms-error-in-words",
+        "Siemens MC35i with +CMEE=2",
+        takes=refused_once("+CMS ERROR: Unknown error"),
+        doubt=True,
+        patience=1.0,
+    ),
+    Kind(
+        "takes-32-octets",
+        "gammu F_SLOWWRITE, smstools3 send_delay, zabsalahid/serialport-gsm issue 66 (SIM800L): a PDU in one piece loses some of it",
+        {r"AT\+CMGS=.*": mark_pdu},
+        ear=hurried,
+    ),
+    Kind(
+        "wakes-at-the-second-line",
+        "smstools3 needs_wakeup_at (BenQ M32): the first line after a pause is not heard",
+        ear=asleep,
+    ),
+    Kind(
+        "m590-restarts-before",
+        "vshymanskyy/TinyGSM, TinyGsmClientM590.h: MODEM:STARTUP, +PBREADY",
+        takes=restarts_once(b"\r\nMODEM:STARTUP\r\n\r\n+PBREADY\r\n", sent=False),
+        doubt=True,
+        patience=1.0,
+    ),
+    Kind(
+        "a7-restarts-after",
+        "skorokithakis/A6lib: ^CINIT lines at a start",
+        takes=restarts_once(b"\r\n^CINIT: 1, 0, 0\r\n^CINIT: 2, 32, 41891\r\n", sent=True),
+        doubt=True,
+        patience=1.0,
+    ),
+)
+
+FAILING = frozenset(
+    {
+        "sim-pin2-asked",
+        "sim-puk2-asked",
+        "iccid-loses-a-digit",
+        "iccid-doubles-a-digit",
+        "imsi-loses-a-digit",
+        "xon-xoff",
+        "cmgl-glued-headers",
+        "cmgl-lists-nothing",
+        "cmgl-lists-fewer",
+        "ok-before-the-list",
+        "samsung-pairs",
+        "sm-and-me-are-one",
+        "deletes-at-the-second-try",
+        "never-deletes",
+        "cmgs-behind-ok",
+        "fibocom-g510-error",
+        "takes-32-octets",
+    }
+)
+"""Kinds that the driver cannot stand yet."""
