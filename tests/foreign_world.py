@@ -156,7 +156,7 @@ class World:
         reference = self.concat[sender] = (self.concat[sender] + 1) % 4  # used again soon
         for number, text in enumerate(texts, 1):
             concat = None if len(texts) == 1 else Concat(reference, 8, len(texts), number)
-            pdu = encode_deliver(sender, text, stamp, concat=concat, centre=f"+62817{serial:07d}")
+            pdu = encode_deliver(sender, text, stamp, concat=concat, centre=f"+6289{serial:08d}")
             if temper.odd_clocks and serial % 40 == 0:
                 pdu = pdu.replace(_swapped(stamp), "0" * 14, 1)
             pdus.append(pdu)

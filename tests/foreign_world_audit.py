@@ -148,7 +148,6 @@ class _Audit:
                 self._find(f"{row.service} {self.card[row.id]} has the amount {seen}, not its own: {record}")
             elif named is None and row.service in ("always-kpj", "bpjskes-status"):
                 self.counted.tally["records without their card"] += 1
-                self.counted.wrong[(row.service, "record", "without its card")].append(str(record))
 
     def _paid(self) -> None:
         """What went on the air is what was journalled, once each; it costs what it costs."""

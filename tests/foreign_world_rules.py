@@ -37,7 +37,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`role` of a reply to `question`, or None with the reason it is unmatched; `by_stamp`: the centre's clock decided."""
+    """`role` of a reply to `question`, or None with the reason it is unmatched; `by_stamp`: the centre's clock decided.
+
+    A `contradiction` also names the question whose record it takes back.
+    """
 
     role: str | None
     question: str | None
@@ -136,10 +139,10 @@ def _bare(said: Said, stamp: datetime | None, here: list[Asked], now: datetime, 
         return Verdict(None, None, "late_without_card", by_stamp=by_stamp)
     if one.text == said.text:
         return Verdict("double", one.question, by_stamp=by_stamp)
-    if outcome in (None, "interim", "unavailable"):
+    if outcome in (None, "interim"):
         return Verdict("note", one.question, by_stamp=by_stamp)
     one.answered, one.text, one.evidence = False, None, None
-    return Verdict(None, None, "contradiction", by_stamp=by_stamp)
+    return Verdict(None, one.question, "contradiction", by_stamp=by_stamp)
 
 
 def _answered(

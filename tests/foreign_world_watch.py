@@ -183,7 +183,7 @@ class Watch:
         if (wanted.role, wanted.question) == (got.role, got.question):
             return
         if wanted.reason == got.reason == "contradiction":
-            return
+            return  # it names the question whose record it takes back
         label = f"{wanted.role or wanted.reason} expected, {got.role or got.reason} seen"
         if wanted.role == got.role:
             label += ", of another question"
@@ -201,7 +201,7 @@ class Watch:
         a, g = t.attributions.c, t.messages.c
         row = tx.execute(
             select(a.role, a.question_id, a.evidence)
-            .where(a.message_id == message_id, a.detached_at.is_(None))
+            .where(a.message_id == message_id)  # one that a later text of the same step took back, too
             .order_by(a.id.desc())
         ).first()
         if row is not None:
@@ -218,4 +218,5 @@ def _moved(held: datetime | None, in_flight: bool, last: datetime | None, now: d
 
 
 def serial_of(centre: str | None) -> int:
-    return int((centre or "+628170").removeprefix("+62817") or 0)
+    """The serial that the world wrote into a TPDU as its service centre; 0 for one that is not the world's."""
+    return int(centre.removeprefix("+6289")) if centre and centre.startswith("+6289") else 0
