@@ -65,6 +65,9 @@ class SerialModem:
             session.connect()
             opening.wake(session, settings)
             maker, model, self._quirks = opening.habits(session)
+            if settings.restart_first:
+                self._start_anew()
+                session.check()
             opening.unlock(session, settings, self._quirks)
             opening.choose_network(session, settings, self._quirks)
             identity, self._sim = opening.identify(
@@ -91,9 +94,12 @@ class SerialModem:
                 self._session.attempt(command)
 
     def restart(self) -> bool:
+        self._session.check()
+        return self._open and self._start_anew()
+
+    def _start_anew(self) -> bool:
         session = self._session
-        session.check()
-        if not self._open or not self._quirks.restart:
+        if not self._quirks.restart:
             return False
         try:
             lines = session.ask("AT+CFUN=1,1", self._settings.answer_timeout.total_seconds())

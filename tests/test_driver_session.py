@@ -294,6 +294,18 @@ def test_starting_anew_ends_the_session(peer: Peer, gone: bool) -> None:
             modem.status()
 
 
+@pytest.mark.parametrize(("model", "told"), [("nothing known", True), ("E173", False)])
+def test_a_modem_that_cannot_be_opened_may_still_be_told_to_start_anew(
+    peer: Peer, model: str, told: bool
+) -> None:
+    peer.answers["AT+CGMM"] = line(model)
+    peer.answers["AT+CPIN?"] = b"\r\n+CME ERROR: SIM wrong\r\n"
+    modem = SerialModem(replace(settings_for(peer.url, SOON), restart_first=True))
+    with pytest.raises(ModemError, match="restarting" if told else "sim_wrong"):
+        modem.open()
+    assert ("AT+CFUN=1,1" in peer.heard) is told
+
+
 def test_a_modem_that_refuses_to_start_anew_goes_on(peer: Peer, modem: SerialModem) -> None:
     peer.answers["AT+CFUN=1,1"] = ERROR
     assert not modem.restart()

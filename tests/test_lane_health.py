@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from app.exchange.reception import Place, Reception
 from app.store import tables as t
 from app.store.engine import Store
 from app.store.inbox import list_messages
-from modem import PortSettings, SerialModem
+from modem import Observer, PortSettings, SerialModem
 from modem.discovery import same_iccid
 
 SHORTLY = timedelta(milliseconds=200)
@@ -115,6 +115,27 @@ def test_nothing_helps_and_it_is_tried_ever_less_often(plugged: Stage, socket: S
     assert plugged.lane().recoveries["power"] == socket.cycled
 
 
+@pytest.mark.parametrize(("refusal", "heals"), [("+CME ERROR: 13", True), ("+CME ERROR: 10", False)])
+def test_a_modem_that_cannot_read_its_sim_is_restarted(tmp_path: Path, refusal: str, heals: bool) -> None:
+    said: list[str] = []
+
+    def make(settings: PortSettings, observer: Observer) -> SerialModem:
+        return SerialModem(
+            replace(settings, trace=lambda way, line: said.append(line) if way == ">" else None), observer
+        )
+
+    with staged(tmp_path, looks={"xl-1": LaneLook(patience=SHORTLY)}, personality="etsi") as stage:
+        stage.make_modem = make
+        dongle = stage.dongles["xl-1"]
+        dongle.turn(stage.clock.now, refuse={"+CPIN": refusal})
+        for _ in range(8):
+            step_at(stage, seconds=20)
+        assert stage.lane().recoveries.get("modem", 0) == int(heals)
+        assert said.count("AT+CFUN=1,1") == int(heals)
+        dongle.turn(stage.clock.now, refuse={})
+        stage.answered(stage.ask(card(1)))
+
+
 def test_what_never_answered_as_a_modem_keeps_its_power(plugged: Stage, socket: Socket) -> None:
     plugged.dongles["xl-1"].knobs.stuck = True
     for _ in range(7):
@@ -143,6 +164,17 @@ def test_a_silent_port_is_tried_every_five_seconds_while_a_stick_may_be_booting(
         pauses.append((due - plugged.clock.now).total_seconds())
         plugged.clock.now = due
     assert pauses == [1, 2, 4, 5, 5, 5]
+
+
+def test_a_modem_that_starts_anew_behind_its_port_is_soon_back(plugged: Stage) -> None:
+    plugged.answered(plugged.ask(card(1)))
+    plugged.run(minutes=10, stride=20)
+    plugged.dongles["xl-1"].knobs.stuck = True
+    begun = plugged.clock.now
+    plugged.run(seconds=30)
+    plugged.dongles["xl-1"].knobs.stuck = False
+    assert plugged.run(until=lambda: plugged.workers["xl-1"].ready[0], seconds=7)
+    assert plugged.clock.now - begun < timedelta(seconds=38)
 
 
 def test_a_silence_of_one_answer_costs_no_session(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from app.domain.services import Catalogue
 from app.domain.states import LaneState
 from app.exchange import answering
 from app.exchange.health import Ladder, Rung
-from app.exchange.opening import AWAY, SILENT, LaneSetup, NotOpened, Opener
+from app.exchange.opening import AWAY, SILENT, STUCK_SIM, LaneSetup, NotOpened, Opener
 from app.exchange.receiving import Receiver
 from app.exchange.reception import Desk, Place, Reception
 from app.exchange.sending import IDLE, Sender, lies_ahead
@@ -219,8 +219,8 @@ class LaneWorker:
         self._drop()
         self._say("lane is down", reason)
         self._reason = reason
+        self._there_since = None  # it may be starting anew, also where its port stays
         if code == "port_lost":
-            self._there_since = None
             pause = LOOK_AGAIN  # the port may be back within the second that a stick needs to start again
         else:
             pause = self._lost_pause
@@ -238,26 +238,23 @@ class LaneWorker:
 
     def _open(self, now: datetime) -> bool:
         """Open the modem and begin a session. False: `_retry_at` says when again."""
+        restart, self._restart_next = self._restart_next, False
         try:
-            opened = self._opener.open()
+            opened = self._opener.open(restart=restart)
         except NotOpened as why:
-            self._unopened(now, why)
+            if why.code == "restarting":
+                self._climbed(Rung.MODEM, why.detail)
+                self._retry_at = self._clock() + FIRST_RETRY
+            else:
+                self._unopened(now, why)
             return False
         now = self._clock()
-        if self._restart_next:
-            self._restart_next = False
-            over = True
-            try:
-                over = self._restart(opened.modem, opened.usb_path, "it fell silent again and again")
-            except ModemError:
-                pass
-            finally:
-                if over:
-                    opened.modem.close()
-                    self._opener.let_go(opened.url)
-            if over:
-                self._retry_at = now + FIRST_RETRY
-                return False
+        # It opened, so its model must not be restarted by a command.
+        if restart and self._heal(self._ladder.instead(), opened.usb_path, "it fell silent again and again"):
+            opened.modem.close()
+            self._opener.let_go(opened.url)
+            self._retry_at = now + FIRST_RETRY
+            return False
         place = Place(self.name, opened.fence, opened.sim_id)
         sender = Sender(
             place,
@@ -294,11 +291,14 @@ class LaneWorker:
             self._retry_at = at + (min(self._retry, BOOT_RETRY) if boots else self._retry)
             if why.code != "held_elsewhere":
                 self._retry = min(self._retry * 2, LONGEST_RETRY)
-        if why.code in SILENT:
+        reason = why.detail
+        if why.code in SILENT | STUCK_SIM:
             rung = self._ladder.trouble(now)
-            # What does not open cannot be told to restart.
-            self._heal(self._ladder.instead() if rung is Rung.MODEM else rung, why.usb_path, why.detail)
-        reason = self._with_tried(why.detail) if why.code in SILENT else why.detail
+            if rung is Rung.MODEM and why.code == "not_a_modem":
+                rung = self._ladder.instead()  # what hears no AT cannot be told to restart
+            self._restart_next = rung is Rung.MODEM
+            self._heal(rung, why.usb_path, why.detail)
+            reason = self._with_tried(why.detail)
         if reason == self._reason:
             return
         self._reason = reason

@@ -30,6 +30,10 @@ SILENT = frozenset({"not_a_modem", "out_of_step", "no_answer"})
 """The port is there and gives no sensible answer: cause for the health ladder."""
 
 
+STUCK_SIM = frozenset({"sim_not_ready", "sim_failure"})
+"""The modem answers and cannot read its SIM, which a restart often cures."""
+
+
 class Host(Protocol):
     """What a lane may ask of the host about its stick. `device` is a port as `PortSettings.url` has it."""
 
@@ -112,8 +116,11 @@ class Opener:
         self._open_modem = open_modem
         self._clock = clock
 
-    def open(self) -> Opened:
-        """Open the port, then take the lane: who has the port owns the row. Raises NotOpened, or what the store raises."""
+    def open(self, *, restart: bool = False) -> Opened:
+        """Open the port, then take the lane: who has the port owns the row. Raises NotOpened, or what the store raises.
+
+        restart: a modem that may be told to start anew is told so instead: NotOpened `restarting`.
+        """
         url, usb_path = self._where()
         if self._store.read(
             lambda tx: lanes.owned_by_another(tx, self._name, self._process_id, self._clock())
@@ -126,7 +133,7 @@ class Opener:
                 f"another lane of this gateway holds {url}: bind each lane to a SIM or socket of its own",
             )
         try:
-            return self._open(url, usb_path)
+            return self._open(url, usb_path, restart)
         except BaseException:
             self.let_go(url)
             raise
@@ -151,7 +158,7 @@ class Opener:
         except ModemError as error:
             raise NotOpened(error.code, error.detail) from error
 
-    def _open(self, url: str, usb_path: str | None) -> Opened:
+    def _open(self, url: str, usb_path: str | None, restart: bool) -> Opened:
         pin, offered = self._setup.port.pin, False
 
         def may_offer(iccid: str | None) -> bool:
@@ -167,7 +174,13 @@ class Opener:
             )
         )
         modem = self._open_modem(
-            replace(self._setup.port, url=url, may_offer_pin=may_offer, verdict_owed=owes)
+            replace(
+                self._setup.port,
+                url=url,
+                may_offer_pin=may_offer,
+                verdict_owed=owes,
+                restart_first=restart,
+            )
         )
         try:
             identity = modem.open()
