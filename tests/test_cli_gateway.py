@@ -174,6 +174,21 @@ def test_a_batch_that_cannot_be_is_told(say: Callable[..., Said], gateway: Path,
     assert file.read_text() == f"kpj\n{FOUND}\n"
 
 
+def test_a_check_that_no_lane_can_send_says_why_at_once(say: Callable[..., Said], gateway: Path) -> None:
+    lanes = ("xl-1", "xl-2")
+    try:
+        for lane in lanes:
+            assert say("--config", gateway, "lanes", "pause", lane).status == 0
+        said = say("--config", gateway, "check", "bpjstk-balance", "kpj=99012345677", "--wait", "1ms")
+        table = say("--config", gateway, "lanes").out
+    finally:
+        for lane in lanes:
+            assert say("--config", gateway, "lanes", "resume", lane).status == 0
+    assert said.status == 5
+    assert "No lane can send now. xl-1: " in said.err
+    assert all(f"bpjs-sms lanes resume {lane}" in table for lane in lanes)
+
+
 def test_lanes_messages_and_phones(say: Callable[..., Said], gateway: Path) -> None:
     assert [lane["name"] for lane in say("--config", gateway, "lanes", "--json").json["items"]] == [
         "xl-1",
@@ -227,16 +242,23 @@ def test_a_database_that_is_served_and_a_port_that_is_taken_are_status_4(
         assert "Traceback" not in ended.stderr
 
 
-def test_an_interrupted_check_says_that_it_goes_on(gateway: Path) -> None:
+def test_an_interrupted_check_says_that_it_goes_on(say: Callable[..., Said], gateway: Path) -> None:
+    for lane in (
+        "xl-1",
+        "xl-2",
+    ):  # so that it does not end before it is interrupted, however slow the machine
+        assert say("--config", gateway, "lanes", "pause", lane).status == 0
     command = [*PROGRAM, "--config", str(gateway), "check", "bpjskes-status", f"number={SILENT[2]}"]
     asked = _count(gateway)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        for _ in range(200):
+        for _ in range(1200):
             if _count(gateway) > asked:
                 break
             threading.Event().wait(0.05)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=30)
+    for lane in ("xl-1", "xl-2"):
+        assert say("--config", gateway, "lanes", "resume", lane).status == 0
     assert (process.returncode, out) == (130, "")
     assert "goes on at the gateway" in err
     assert "Traceback" not in err
