@@ -19,8 +19,10 @@ import pytest
 import test_doctor_gateway as gateway
 import test_doctor_host as folders
 import test_doctor_port as ports
+import typer
 from host_folder import HostFolder
 from rich.console import Console
+from typer.testing import CliRunner
 
 from app.domain.errors import Invalid
 from app.faces.cli import doctor_texts
@@ -120,6 +122,18 @@ def test_values_in_both_languages_are_told_in_each() -> None:
         "2026-12-01 09:05 UTC",
         "01-12-2026 09.05 UTC",
     )
+
+
+def test_no_stick_keeps_an_english_name() -> None:
+    named = [doctor_own.stick_named(stick.name) for stick in known_sticks().sticks.values()]
+    assert all(one.en == stick.name for one, stick in zip(named, known_sticks().sticks.values(), strict=True))
+    assert [
+        one
+        for one in named
+        if re.search(r"\b(?:or|in|with|of|one|like|mode|a|stick)\b", one.id.replace("mode CD-ROM", ""))
+    ] == []
+    for words in doctor_own.TEXTS.table["stick_names"].values():
+        assert any(words["id"] in one.id for one in named)
 
 
 # -- a finding ----------------------------------------------------------------------------------------------------
@@ -271,7 +285,7 @@ def store(given: Settings) -> Iterator[Store]:
 
 @contextmanager
 def answering(store: Store, state: str, said: Mapping[str, Any]) -> Iterator[None]:
-    """A lane that answers one request with this."""
+    """A lane that answers whatever it is asked with this."""
     ended, still = threading.Event(), threading.Event()
 
     def play() -> None:
@@ -339,7 +353,7 @@ def by_the_loop(given: Settings, store: Store, language: str) -> tuple[list[Find
     said: list[str] = []
     wanted = Loop(
         number="+62990000009",
-        confirm=lambda question: bool(said.append(question)) or True,
+        confirm=lambda question: said.append(question) is None,  # type: ignore[func-returns-value]
         progress=lambda sentence: said.append(sentence.told(language)),
         language=language,
     )
@@ -457,7 +471,7 @@ def test_every_text_is_said_by_something(
                 for one in told
             )
         ]
-        findings = {code for texts in SOURCES.values() for code, _, _ in cases_of(texts)}
+        findings = {code for texts in SOURCES.values() for code, _, _ in cases_of(texts)} | {"stick_names"}
         unsaid += [
             path
             for texts in SOURCES.values()
@@ -549,6 +563,17 @@ def test_json_is_english_whatever_the_terminal_speaks_and_indonesian_when_asked(
 
 
 @pytest.mark.parametrize(("typed", "sent"), [("ya\n", True), ("Y\n", True), ("t\n", False), ("\n", False)])
-def test_a_yes_is_understood_in_indonesian(monkeypatch: pytest.MonkeyPatch, typed: str, sent: bool) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-    assert confirming(Session(), False, "id")("Kirim satu SMS?") is sent
+def test_a_yes_is_understood_in_indonesian(typed: str, sent: bool) -> None:
+    asking = typer.Typer()
+
+    @asking.command()
+    def ask() -> None:
+        typer.echo(confirming(Session(), False, "id")("Kirim satu SMS?"))
+
+    assert CliRunner().invoke(asking, input=typed).stdout.splitlines()[-1] == str(sent)
+
+
+def test_nobody_is_asked_with_yes_or_with_json() -> None:
+    for language in LANGUAGES:
+        assert confirming(Session(), True, language)("Send?") is True
+        assert confirming(Session(json=True), False, language)("Send?") is False

@@ -11,7 +11,7 @@ from pathlib import Path
 from modem.discovery import Stick, UsbPort, sticks
 from modem.doctor.findings import Finding
 from modem.doctor.surroundings import kernel_findings, surrounding, text_of
-from modem.doctor.texts import Both, fault, few, joined, said, warning
+from modem.doctor.texts import Both, fault, few, joined, said, stick_named, warning
 
 _RULES = ("etc/udev/rules.d", "run/udev/rules.d", "lib/udev/rules.d", "usr/lib/udev/rules.d")
 _IGNORED = re.compile(r"^E:ID_MM_(?:DEVICE|PORT)_IGNORE=1$", re.MULTILINE)
@@ -77,10 +77,10 @@ def control_port(stick: Stick) -> UsbPort | None:
 
 def shown(stick: Stick) -> Both:
     """A stick in a few words: what it calls itself, its USB ids and its socket."""
-    name = stick.known.name if stick.known else " ".join(filter(None, (stick.maker, stick.name)))
+    own = " ".join(filter(None, (stick.maker, stick.name))) or said("about.device")
     return said(
         "about.stick",
-        name=name or said("about.device"),
+        name=stick_named(stick.known.name) if stick.known else own,
         ids=f"{stick.vendor}:{stick.product}",
         socket=stick.usb_path,
     )

@@ -88,6 +88,14 @@ def few(names: Sequence[str | Both], most: int) -> Both:
     return said("words.and_more", names=shown, left=left) if left > 0 else shown
 
 
+def stick_named(name: str) -> Both:
+    """A name of the table of sticks, whose few English words are Indonesian in the other."""
+    other = name
+    for words in TEXTS.table["stick_names"].values():
+        other = other.replace(words["en"], words["id"])
+    return Both(name, other)
+
+
 def decimal(value: float) -> Both:
     """A number with one decimal, as either language writes it."""
     return Both(f"{value:.1f}", f"{value:.1f}".replace(".", ","))

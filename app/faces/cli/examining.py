@@ -354,11 +354,10 @@ class _Visit:
         found = lane_findings(
             self._seen(), load_catalogue(self._settings), self._homes, exchanges, _now().date()
         )
-        ports = {port.lane: port.port for port in self._examined.ports}
+        ports = {lane_called(port.lane).en: port.port for port in self._examined.ports if port.lane}
         for finding in found:
             # That a lane is down says nothing new where its port was found to be at fault.
-            name = finding.about.removeprefix("lane ")
-            if not (finding.code in DOWN and told & {finding.about, ports.get(name)}):
+            if not (finding.code in DOWN and told & {finding.about, ports.get(finding.about)}):
                 self._examined.findings.append(finding)
 
     def imeis(self) -> list[tuple[str | Both, str]]:
