@@ -88,7 +88,6 @@ def test_version(say: Callable[..., Said]) -> None:
         (["serve", "--simulated", "many"], "integer"),
         (["keys", "create", "payroll"], "--scope"),
         (["keys", "create", "payroll", "--scope", "check:write"], "checks:write"),
-        (["keys", "revoke", "key_none"], "keys list"),
         (["serve"], "[[lanes]]"),
         (["serve"], "--simulated 2"),
         (["services", "show", "bpjstk-balanc"], "bpjstk-balance"),
@@ -157,11 +156,13 @@ class _Stranger(BaseHTTPRequestHandler):
 
     breaks = 0
     keys: list[str | None] = []  # noqa: RUF012 one server a test, reset there
+    none_sends = b'{"code": "unavailable", "detail": "No lane can send now. xl-1: plug the stick in."}'
 
     def do_GET(self) -> None:
-        self.send_response(404)
+        at_ready = self.path == "/health/ready"
+        self.send_response(503 if at_ready else 404)
         self.end_headers()
-        self.wfile.write(b"<h1>nothing here</h1>")
+        self.wfile.write(self.none_sends if at_ready else b"<h1>nothing here</h1>")
 
     def do_POST(self) -> None:
         type(self).keys.append(self.headers["Idempotency-Key"])
@@ -206,6 +207,11 @@ def test_a_call_that_broke_off_is_made_again_under_the_same_key(
     assert len(_Stranger.keys) == 3
     assert len(set(_Stranger.keys)) == 1
     assert _Stranger.keys[0]
+
+
+def test_a_check_that_no_lane_can_send_says_why_at_once(say: Callable[..., Said], stranger: Path) -> None:
+    said = say("--config", stranger, "check", "x", "a=b", "--wait", "1ms")
+    assert "No lane can send now. xl-1: plug the stick in." in said.err
 
 
 def test_a_gateway_that_always_breaks_off_is_status_4(say: Callable[..., Said], stranger: Path) -> None:
@@ -317,8 +323,19 @@ def test_a_key_is_made_before_the_first_serve_listed_and_ended(
     assert say("--config", config, "keys", "list", "--json").json["items"] == [ended.json]
 
 
-def test_no_key_yet_says_how_to_make_one(say: Callable[..., Said], config: Path) -> None:
+def test_where_no_key_is_none_is_looked_for_and_a_new_database_is_told(
+    say: Callable[..., Said], config: Path
+) -> None:
     assert "keys create" in say("--config", config, "keys", "list").out
+    assert say("--config", config, "keys", "list", "--json").json == {"items": []}
+    assert say("--config", config, "keys", "revoke", "key_none").status == 4
+    assert not (config.parent / "gateway.db").exists()
+    made = say("--config", config, "keys", "create", "payroll", "--scope", "*")
+    assert made.out.startswith("bsk_")
+    assert f"The database {config.parent / 'gateway.db'} was made with it" in made.err
+    assert "was made with it" not in say("--config", config, "keys", "create", "hr", "--scope", "*").err
+    unknown = say("--config", config, "keys", "revoke", "key_none")
+    assert (unknown.status, "keys list" in unknown.err) == (2, True)
 
 
 def test_the_database_is_made_described_and_checked(say: Callable[..., Said], config: Path) -> None:

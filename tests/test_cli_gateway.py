@@ -174,18 +174,15 @@ def test_a_batch_that_cannot_be_is_told(say: Callable[..., Said], gateway: Path,
     assert file.read_text() == f"kpj\n{FOUND}\n"
 
 
-def test_a_check_that_no_lane_can_send_says_why_at_once(say: Callable[..., Said], gateway: Path) -> None:
+def test_a_paused_lane_says_how_it_goes_on(say: Callable[..., Said], gateway: Path) -> None:
     lanes = ("xl-1", "xl-2")
     try:
         for lane in lanes:
             assert say("--config", gateway, "lanes", "pause", lane).status == 0
-        said = say("--config", gateway, "check", "bpjstk-balance", "kpj=99012345677", "--wait", "1ms")
         table = say("--config", gateway, "lanes").out
     finally:
         for lane in lanes:
             assert say("--config", gateway, "lanes", "resume", lane).status == 0
-    assert said.status == 5
-    assert "No lane can send now. xl-1: " in said.err
     assert all(f"bpjs-sms lanes resume {lane}" in table for lane in lanes)
 
 

@@ -146,6 +146,8 @@ def _ask(session: Session, gateway: Gateway, body: dict[str, Any], patience: tim
         # Not waited for here: whoever interrupts the waiting is told the check's address.
         found = _insist(lambda: gateway.call("POST", "/v1/checks", json=body, headers=headers))
         where += f"/{found['id']}"
+        if patience and found["state"] not in FINAL:
+            _tell_if_none_sends(session, gateway)
         while found["state"] not in FINAL and (left := ending - time.monotonic()) > 0:
             found = _look(session, gateway, f"/v1/checks/{found['id']}", min(PREFER_MOST, left)) or found
     except KeyboardInterrupt:
@@ -154,6 +156,16 @@ def _ask(session: Session, gateway: Gateway, body: dict[str, Any], patience: tim
     if patience and found["state"] not in FINAL:
         session.note(f"Still waiting: it goes on at the gateway, {where}")
     return found
+
+
+def _tell_if_none_sends(session: Session, gateway: Gateway) -> None:
+    """Say why nothing will go out now, where that is so."""
+    try:
+        gateway.call("GET", "/health/ready")
+    except Refused as error:
+        session.note(error.detail)
+    except GatewayError:  # what is really wrong with it, the next look tells
+        return
 
 
 def _insist(call: Any) -> dict[str, Any]:

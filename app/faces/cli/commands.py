@@ -89,7 +89,7 @@ def serve(
         raise SettingsError(
             "There is no lane to send from. Write into bpjs-sms.toml:\n\n"
             '[[lanes]]\nname = "xl-1"\nport = "/dev/ttyUSB2"\n\n'
-            "or try it without a dongle: bpjs-sms serve --simulated 2"
+            "With a dongle plugged in, bpjs-sms doctor says which port. Without one: bpjs-sms serve --simulated 2"
         )
     from app.runtime import serve as run_gateway
 
@@ -122,7 +122,9 @@ def simulate(
     seed: int = typer.Option(0, help="The same seed, the same network."),
     no_card_number: bool = typer.Option(False, "--no-card-number", help="Answers never name the card."),
     personality: str = typer.Option(
-        "huawei", metavar="KINDS", help="Kinds of sticks, in turn: huawei,zte,simcom,quectel,etsi."
+        "huawei",
+        metavar="KINDS",
+        help="Kinds of sticks, in turn, with commas between: huawei, zte, simcom, quectel, etsi.",
     ),
     credit: int = typer.Option(
         10_000_000, min=0, metavar="RUPIAH", help="What each SIM has; *888# tells it."
@@ -251,7 +253,8 @@ def _simulate(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    session.note(f"{sims} simulated dongles in {folder}; Ctrl-C ends them.")
+    folder = folder.absolute()
+    session.note(f"{sims} simulated {'dongle' if sims == 1 else 'dongles'} in {folder}; Ctrl-C ends this.")
     for name, dongle in world.dongles.items():
         session.note(f"  {folder / name}  {dongle.maker} {dongle.model}, number {dongle.sim.own_number}")
     first, one = next(iter(world.dongles.items()))
@@ -259,7 +262,8 @@ def _simulate(
         f"""try   BPJS_SMS_LANES='[{{"name": "{first}", "port": "{folder / first}"}}]' bpjs-sms doctor
       echo '{{"do": "text", "from": "PROMO", "to": "{one.sim.own_number}", "text": "halo"}}' | nc -U {folder}/control.sock
       echo '{{"do": "stats"}}' | nc -U {folder}/control.sock     # faults, storages, credit; "faults" lists what may go wrong
-      tail -f {folder}/ledger.ndjson                   # what really was on the air"""
+      tail -f {folder}/ledger.ndjson                   # what really was on the air
+nc is in Debian's netcat-openbsd; every order stands in docs/simulator.md"""
     )
     try:
         run_pty(folder, world, stop)

@@ -13,6 +13,8 @@ from app.domain.errors import Blame, GatewayError
 from app.faces.cli.output import FAULT, Session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from app.settings import Settings
     from app.store.clients import KeyView
     from app.store.engine import Store, Tx
@@ -40,7 +42,9 @@ def keys_create(
 
     session: Session = ctx.obj
     now = datetime.now(UTC)
-    with opened(session.settings()) as store:
+    settings = session.settings()
+    new = _missing(settings)
+    with opened(settings) as store:
 
         def create(tx: Tx) -> tuple[KeyView, str]:
             made = create_key(tx, name=name, scopes=scope, client=client, now=now)
@@ -57,6 +61,11 @@ def keys_create(
     session.note(
         f"Key {view.id} of {view.client}, for {', '.join(view.scopes)}. It is shown this once: keep it now."
     )
+    if new is not None:  # a key made in the wrong folder is good at no gateway
+        session.note(
+            f"The database {new} was made with it: only a gateway on that database knows the key. "
+            "If yours uses another, name its settings with --config."
+        )
 
 
 @keys.command("list")
@@ -65,8 +74,11 @@ def keys_list(ctx: typer.Context) -> None:
     from app.store.clients import list_keys
 
     session: Session = ctx.obj
-    with opened(session.settings()) as store:
-        found = store.read(list_keys)
+    settings = session.settings()
+    found: list[KeyView] = []
+    if _missing(settings) is None:
+        with opened(settings) as store:
+            found = store.read(list_keys)
     if session.json:
         session.show_json({"items": [_key(view) for view in found]})
         return
@@ -102,6 +114,7 @@ def keys_revoke(
 
     session: Session = ctx.obj
     now = datetime.now(UTC)
+    _must_exist(session)
     with opened(session.settings()) as store:
 
         def revoke(tx: Tx) -> KeyView:
@@ -177,11 +190,17 @@ def opened(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
-def _must_exist(session: Session) -> None:
+def _missing(settings: Settings) -> Path | None:
+    """The database's file, where it should be and is not."""
     from app.store.engine import database_path
 
-    path = database_path(session.settings().database)
-    if path is not None and not path.is_file():
+    path = database_path(settings.database)
+    return None if path is None or path.is_file() else path
+
+
+def _must_exist(session: Session) -> None:
+    path = _missing(session.settings())
+    if path is not None:
         raise GatewayError(
             "unreachable",
             f"There is no database {path}. `bpjs-sms db migrate` or `bpjs-sms serve` makes it; or correct database = in the settings.",

@@ -128,10 +128,12 @@ class Gateway:
             return self._stranger(answer)
         detail = str(problem.get("detail") or problem.get("title") or problem["code"])
         if answer.status_code == 401:
-            detail += (
-                " The key given with BPJS_SMS_CLIENT__KEY or [client] key_file is not one of this gateway's."
+            detail = (
+                f"{detail} The key given with BPJS_SMS_CLIENT__KEY or [client] key_file is not one of this gateway's: "
+                "was it made for another database?"
                 if self._has_key
-                else " Make a key with `bpjs-sms keys create NAME --scope …`, then set BPJS_SMS_CLIENT__KEY or [client] key_file."
+                else f"The gateway at {self.url} wants a key. Make one with `bpjs-sms keys create NAME --scope '*'`, "
+                "then set BPJS_SMS_CLIENT__KEY or [client] key_file."
             )
         return Refused(answer.status_code, problem, detail)
 

@@ -48,7 +48,7 @@ def lanes_list(ctx: typer.Context) -> None:
                 lane["registration"],
                 lane["last_sent_at"],
                 lane["last_heard_at"],
-                lane["reason"],
+                lane["reason"] or (f"bpjs-sms lanes resume {lane['name']}" if lane["paused"] else None),
             )
             for lane in found
         ),
@@ -113,7 +113,9 @@ def _ask(session: Session, name: str, wanted: dict[str, Any]) -> dict[str, Any]:
 
 def messages(
     ctx: typer.Context,
-    state: str | None = typer.Option(None, help="Only these, for example unmatched."),
+    state: str | None = typer.Option(
+        None, help="Only received, partial, attributed, unmatched, phone, foreign or undecodable ones."
+    ),
     lane: str | None = typer.Option(None, help="Only what this lane received."),
     limit: int = typer.Option(50, min=1, help="How many at most, newest first."),
 ) -> None:
