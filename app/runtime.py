@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol, TextIO, cast
 
 import structlog
@@ -50,6 +51,7 @@ SHORT = ServiceOverride(
     timeout=timedelta(seconds=20), late=timedelta(seconds=60), settle=timedelta(seconds=2)
 )
 """What the simulated lanes use where the settings say nothing: so that every outcome can be seen within a minute."""
+LAST_SECONDS = 30.0  # for everything to end, HTTP too; a database that hangs would keep the process for ever
 REMIND = timedelta(
     minutes=10
 )  # a trouble that lasts is logged again so often: a full disk is not filled with it
@@ -453,8 +455,25 @@ def build(settings: Settings, simulated: int = 0, trace: Path | None = None) -> 
     return Runtime(settings, world=world, trace=trace)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn that lets those who wait for answers go before it waits for their requests to end."""
+def _cut_off() -> None:
+    log.error("it does not end, as where the database hangs: cut off. What was under way is in the journal")
+    os._exit(1)
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn that lets those who wait for answers go before it waits for their requests to end. Told to end, the process does so
+    within `last` seconds."""
+
+    def __init__(self, config: uvicorn.Config, last: float = LAST_SECONDS) -> None:
+        super().__init__(config)
+        self._last = last
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            last = threading.Timer(self._last, _cut_off)
+            last.daemon = True
+            last.start()
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.config.app.state.face.waits.close()  # type: ignore[union-attr]
@@ -545,7 +564,7 @@ def serve(
     except BaseException:
         listener.close()
         raise
-    server = _Server(
+    server = HttpServer(
         uvicorn.Config(
             application(runtime),
             log_config=None,
@@ -555,13 +574,10 @@ def serve(
         )
     )
 
-    def end(_number: int, _frame: object) -> None:
-        server.should_exit = True
-
     # uvicorn raises the signal that ended it once more: without these handlers the lanes would never be stopped.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, end)
+            signal.signal(number, server.handle_exit)
     runtime.start()
     try:
         host, port = settings.server.host, listener.getsockname()[1]

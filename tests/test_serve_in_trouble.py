@@ -13,19 +13,25 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import httpx
+import psycopg
 import pytest
+from http_serving import serving as http_serving
 
 from app.runtime import LogLines
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30.0  # seconds for anything that must come
 KPJ = "99012345678"
+THREADS = 40  # that wait for the database at once (anyio's default)
+READERS = THREADS + 10
 
 
 def until(true: Callable[[], object]) -> None:
@@ -122,6 +128,43 @@ def test_under_nohup_the_end_of_the_terminal_is_no_end_and_a_log_that_takes_noth
         one.process.send_signal(signal.SIGHUP)
         assert one.ask(KPJ).json()["outcome"] == "found"
         assert one.end(signal.SIGINT) == 0
+
+
+def test_what_hangs_keeps_the_process_no_longer_than_that(tmp_path: Path) -> None:
+    script = (
+        "import signal, threading, uvicorn\n"
+        "from app.runtime import HttpServer\n"
+        "HttpServer(uvicorn.Config(None), last=0.1).handle_exit(signal.SIGTERM, None)\n"
+        "threading.Event().wait()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, "cut off" in done.stdout) == (1, True)
+
+
+def test_whether_it_is_ready_is_told_while_the_database_hangs(tmp_path: Path, postgres_server: str) -> None:
+    name = f"t{uuid.uuid4().hex}"
+    address = postgres_server.replace("+psycopg", "")
+    with psycopg.connect(f"{address}/postgres", autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"')
+        with (
+            http_serving(tmp_path, database=f"{postgres_server}/{name}") as gateway,
+            gateway.client("lanes:read") as http,
+            ThreadPoolExecutor(READERS) as pool,
+            psycopg.connect(f"{address}/{name}") as other,
+        ):
+            assert http.get("/v1/lanes").status_code == 200
+            other.execute("LOCK TABLE lanes")
+            waiting = [pool.submit(http.get, "/v1/lanes") for _ in range(READERS)]
+            blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            until(lambda: admin.execute(blocked).fetchall()[0][0] >= THREADS)
+            assert http.get("/health/ready").status_code == 200
+            assert not any(one.done() for one in waiting)
+            other.rollback()
+            assert {one.result().status_code for one in waiting} == {200}
+        admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.mark.parametrize("gone", [True, False])
