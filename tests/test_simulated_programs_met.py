@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 from stick_playing import START, ready, say
@@ -10,6 +11,7 @@ from stick_playing import START, ready, say
 from modem.simulated import Dongle, Network
 from modem.simulated.personality import personalities
 
+OK = "\r\nOK\r\n"
 PERSON, OWN = "+6289900000001", "+628170000001"
 
 
@@ -129,3 +131,98 @@ def test_own_number_and_phonebook_have_numbers_in_digits_with_any_character_set(
     assert f'"{OWN}",145' in say(dongle, "AT+CNUM")
     dongle.sim.phonebook[1] = (PERSON, "Ani")
     assert f'+CPBR: 1,"{PERSON}",145,"0041006E0069"' in say(dongle, "AT+CPBR=1")
+
+
+@pytest.mark.parametrize("kind", personalities())
+def test_a_call_that_goes_out_rings_until_nobody_took_it(kind: str) -> None:
+    """GSMTC35 and atgsm wait for OK behind ATD…; and look at the call by +CLCC (3GPP TS 27.007 §6.2, §7.18)."""
+    dongle = stick(kind)
+    assert fed(dongle, "ATD+6289900000001;\r\n") == OK
+    assert re.search(rf'\r\n\+CLCC: 1,0,3,0,0,"\{PERSON}",145\r\n', say(dongle, "AT+CLCC"))
+    assert "+CPAS: 4\r\n" in say(dongle, "AT+CPAS")
+    assert say(dongle, "ATD0899001;") == "\r\nNO CARRIER\r\n"
+    assert dongle.step(START + timedelta(seconds=29)) == b""
+    assert dongle.step(START + timedelta(seconds=31)) == b"\r\nNO CARRIER\r\n"
+    assert say(dongle, "AT+CLCC") == OK
+    assert say(dongle, "ATDT0899001;") == OK
+    assert say(dongle, "ATH") == OK
+    assert dongle.step(START + timedelta(seconds=99)) == b""
+
+
+@pytest.mark.parametrize("kind", personalities())
+@pytest.mark.parametrize("number", ["*99#", "*99***1#", "T*99#"])
+def test_a_number_of_packet_data_is_no_ussd_code(kind: str, number: str) -> None:
+    """wvdial, pppd's chat (3GPP TS 27.007 §10.2.1)."""
+    dongle = stick(kind)
+    assert say(dongle, f"ATD{number}") == "\r\nNO CARRIER\r\n"
+    dongle.step(START + timedelta(seconds=60))
+    assert texts(dongle, "ussd") == []
+
+
+def test_simcom_takes_a_line_feed_alone_for_the_end_of_a_line() -> None:
+    """gsmHat writes no carriage return, and the text at once behind the command."""
+    dongle = stick("simcom")
+    assert fed(dongle, "AT+CMGF=1\n") == OK
+    assert fed(dongle, 'AT+CPMS="SM"\r\n').endswith(OK)
+    said = fed(dongle, f'AT+CMGS="{PERSON}"\nsatu\x1a\n')
+    assert said == "\r\n> \r\n+CMGS: 1\r\n" + OK
+    assert texts(dongle) == ["satu"]
+    assert fed(stick("etsi"), "AT\n") == ""
+
+
+def test_simcom_leaves_unread_what_is_only_looked_at() -> None:
+    """atgsm (SIM800 manual, AT+CMGL, AT+CMGR: <mode>)."""
+    dongle = stick("simcom")
+    dongle.network.text(PERSON, OWN, "Halo", now=START)
+    fed(dongle, "AT+CMGF=1\n\r")
+    assert '"REC UNREAD"' in say(dongle, 'AT+CMGL="ALL",1')
+    assert '"REC UNREAD"' in say(dongle, "AT+CMGR=1,1")
+    assert '"REC UNREAD"' in say(dongle, "AT+CMGR=1,0")
+    assert '"REC READ"' in say(dongle, "AT+CMGR=1,1")
+    assert say(dongle, "AT+CMGR=1,2") == "\r\n+CMS ERROR: 302\r\n"
+    for kind in ("huawei", "zte", "quectel", "etsi"):
+        assert say(stick(kind), "AT+CMGL=4,1") == "\r\n+CMS ERROR: 304\r\n"
+
+
+@pytest.mark.parametrize(
+    ("mode", "given", "left"),
+    [
+        (1, '"DEL READ"', [0, 2, 3]),
+        (1, '"DEL UNREAD"', [1, 2, 3]),
+        (1, '"DEL SENT"', [0, 1, 2]),
+        (1, '"DEL UNSENT"', [0, 1, 3]),
+        (1, '"DEL INBOX"', [2, 3]),
+        (1, '"DEL ALL"', []),
+        (0, "1", [0, 2, 3]),
+        (0, "6", []),
+        (0, "7", [0, 1, 2, 3]),
+        (1, '"DEL"', [0, 1, 2, 3]),
+    ],
+)
+def test_simcom_deletes_many_by_their_state(mode: int, given: str, left: list[int]) -> None:
+    """SIM800 manual, AT+CMGDA, which sketches for it use."""
+    dongle = stick("simcom")
+    pdu = "0001000481725700000161"
+    for stat in range(4):
+        dongle.sim.storage.put(pdu, stat)
+    refused = "+CMS ERROR" in say(dongle, f"AT+CMGF={mode};+CMGDA={given}")
+    assert refused == (len(left) == 4)
+    assert sorted(slot.stat for _, slot in dongle.sim.storage.listed()) == left
+    assert "ERROR" in say(stick("etsi"), "AT+CMGDA=6")
+
+
+@pytest.mark.parametrize("kind", personalities())
+def test_the_number_that_a_program_writes_is_the_sims_own_from_then_on(kind: str) -> None:
+    """serialport-gsm, setOwnNumber: it sits in the phonebook ON."""
+    dongle = stick(kind)
+    assert say(dongle, 'AT+CPBS="ON"') == OK
+    assert say(dongle, 'AT+CPBW=1,"+6289900000077",129,"Saya"') == OK
+    assert say(dongle, "AT+CNUM") == '\r\n+CNUM: "Saya","+6289900000077",145\r\n' + OK
+    dongle.network.text(PERSON, OWN, "Halo", now=START)
+    assert texts(dongle, "received") == ["Halo"]
+
+
+@pytest.mark.parametrize("kind", personalities())
+def test_operators_have_names(kind: str) -> None:
+    """GSMTC35, ModemDriver."""
+    assert say(stick(kind), "AT+COPN").startswith('\r\n+COPN: "51001","INDOSAT"\r\n+COPN: "51010"')

@@ -19,7 +19,7 @@ from modem.simulated.personality import SPEAKING
 if TYPE_CHECKING:
     from modem.simulated.dongle import Dongle
 
-LF, CTRL_Z, ESC = 0x0A, 0x1A, 0x1B
+LF, CR, CTRL_Z, ESC = 0x0A, 0x0D, 0x1A, 0x1B
 LINE_LIMIT = 2048  # a command line longer than any command needs; real sticks have 256 to 2,048
 _CONTROLS = bytes(code for code in range(32) if code not in (8, 9, 10, 13)) + b"\x7f"
 _NOISE = (0, *range(0x80, 0x100))
@@ -145,7 +145,7 @@ class Channel:
 
     def _take_line(self, now: datetime) -> None:
         profile, buffer = self.profile, self._incoming
-        end = buffer.find(profile.registers[3])
+        end = self._line_end(buffer)
         chunk = bytes(buffer) if end < 0 else bytes(buffer[: end + 1])
         if len(self._line) < 8 and (slash := _REPEAT.match(self._line + chunk)):
             taken = slash.end() - len(self._line)
@@ -172,6 +172,13 @@ class Channel:
             self._last_body = line[start + 2 :].strip()
             self._run(self._last_body, now)
 
+    def _line_end(self, buffer: bytearray) -> int:
+        """Where the character is that ends a command line (V.250 §5.2.1), and -1 where none is."""
+        ends = {self.profile.registers[3]}
+        if ends == {CR} and self.dongle.personality.line_feeds:
+            ends.add(LF)
+        return next((place for place, byte in enumerate(buffer) if byte in ends), -1)
+
     def _take_text(self, prompt: Prompt, now: datetime) -> None:
         buffer = self._incoming
         if self._line_feed_due:
@@ -183,7 +190,7 @@ class Channel:
             self._leave(prompt, now)
             return
         end = next((place for place, byte in enumerate(buffer) if byte in (CTRL_Z, ESC)), -1)
-        stop = next((place for place, byte in enumerate(buffer) if byte == 13), -1)
+        stop = next((place for place, byte in enumerate(buffer) if byte == CR), -1)
         if self.profile.text_mode and stop >= 0 and (end < 0 or stop < end):
             self._text += buffer[: stop + 1]
             self._echo(bytes(buffer[: stop + 1]))

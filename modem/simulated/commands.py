@@ -26,9 +26,7 @@ _ADMINISTRATIVE = "00000002"  # EF-AD: normal operation, the MNC has two digits 
 _TIME = re.compile(r'"(\d\d/\d\d/\d\d,\d\d:\d\d:\d\d)([+-]\d\d)?"')  # 3GPP TS 27.007 §8.15
 _QUARTER = timedelta(minutes=15)
 # Which forms 3GPP TS 27.007 gives a command; the others are refused as a command is that the stick has not.
-_ACTIONS = (
-    "+CGMI +CGMM +CGMR +CGSN +GMI +GMM +GMR +GSN +GCAP +CIMI +CSQ +CPAS +CBC +CLAC +CNUM +CLCC +CHUP +CEER"
-)
+_ACTIONS = "+CGMI +CGMM +CGMR +CGSN +GMI +GMM +GMR +GSN +GCAP +CIMI +CSQ +CPAS +CBC +CLAC +CNUM +CLCC +CHUP +CEER +COPN"
 _PARAMETERS = (
     "+CMEE +CREG +CGREG +CEREG +CFUN +COPS +CSCS +CPBS +CPIN +CLIP +CLIR +CRC +CPMS +CUSD +CCLK +IPR"
 )
@@ -274,6 +272,17 @@ def _cops(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     return []
 
 
+def _copn(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
+    """The names of the operators by their codes (3GPP TS 27.007 §7.21)."""
+    dongle = channel.dongle
+    if op == "=?":
+        return []
+    known = {dongle.sim.mcc_mnc: dongle.sim.operator} | {
+        code: name for name, code in dongle.network.operators.items()
+    }
+    return [f'+COPN: "{code}","{name}"' for code, name in sorted(known.items())]
+
+
 def _cfun(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
     dongle = channel.dongle
     if op == "=?":
@@ -377,7 +386,9 @@ def _cclk(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
 
 
 def _cpas(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    return ["+CPAS: (0,3,4)"] if op == "=?" else [f"+CPAS: {3 if channel.dongle.ringing else 0}"]
+    if op == "=?":
+        return ["+CPAS: (0,3,4)"]
+    return [f"+CPAS: {3 if channel.dongle.ringing else 4 if channel.dongle.called else 0}"]
 
 
 def _ws46(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
@@ -436,6 +447,7 @@ COMMANDS: dict[str, Handler] = {
     "+CMOD": kept("+CMOD", "(0)", "0"),
     "+CNUM": _with_sim(phonebook.cnum),
     "+COLP": kept("+COLP", "(0,1)", "0", ",0"),
+    "+COPN": _with_sim(_copn),
     "+COPS": _with_sim(_cops),
     "+CPAS": _cpas,
     "+CPBF": _with_sim(phonebook.cpbf),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Lines = list[str] | None
 
 _CODE = re.compile(r"[*#][0-9*#]*#")
+_DATA = re.compile(r"\*9[89](\*.*)?#")  # 3GPP TS 27.007 §10.2.1: packet data, where no semicolon stands
+_VOICE = re.compile(r"[TtPp]?\+?[0-9*#ABCabc,!@Ww]+[IiGg]*;")  # 3GPP TS 27.007 §6.2
 USSD_WAIT = timedelta(milliseconds=500)  # an answer of the network comes after OK, about so long
 MENU_WAIT = timedelta(seconds=60)  # networks end a dialogue that nobody answers; how soon is theirs to say
 DONE, MORE, ENDED, UNSUPPORTED, TIMED_OUT = 0, 1, 2, 4, 5  # 3GPP TS 27.007 §7.15 <m>
@@ -143,23 +145,31 @@ def hang_up(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
 
 
 def dial(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    """ATD: nobody ever answers, but a code is dialled as by +CUSD where the stick does that (3GPP TS 22.030 §6.5.3.2)."""
-    code = "".join(arg.split()).removesuffix(";")
-    if _CODE.fullmatch(code) and channel.dongle.personality.dials_codes:
+    """ATD: a voice call, which nobody ever answers, or where the stick does that a code as by +CUSD (3GPP TS 22.030 §6.5.3.2)."""
+    dongle, dialled = channel.dongle, "".join(arg.split())
+    code = dialled.removesuffix(";")
+    is_code = _CODE.fullmatch(code) is not None
+    if is_code and dongle.personality.dials_codes and not _DATA.fullmatch(dialled):
         _ask(channel, code, now)
         return []
-    if channel.dongle.sim.barred & {"AO", "OI"}:
+    if dongle.sim.barred & {"AO", "OI"}:
         raise Refused
-    channel.result("NO CARRIER")
-    return None
+    busy = dongle.ringing or dongle.called is not None
+    if is_code or busy or not _VOICE.fullmatch(dialled) or not dongle.registered:
+        channel.result("NO CARRIER")
+        return None
+    dongle.call_out(channel, code.strip("TtPpIiGg"), now)
+    return []
 
 
 def call_list(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
-    """AT+CLCC: the call that comes in."""
+    """AT+CLCC: the call that comes in, or the one that rings at the other end."""
     dongle = channel.dongle
-    if op or not dongle.ringing:
+    if op or not (dongle.caller or dongle.called):
         return []
-    return [f'+CLCC: 1,1,4,0,0,"{dongle.caller}",145']
+    number_ = dongle.caller or dongle.called or ""
+    place = "1,4" if dongle.caller else "0,3"  # <dir>, <stat>: incoming or alerting
+    return [f'+CLCC: 1,{place},0,0,"{number_}",{texts.type_of(number_)}']
 
 
 def forwarding(channel: Channel, op: str, arg: str, now: datetime) -> Lines:

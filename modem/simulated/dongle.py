@@ -24,6 +24,7 @@ ACK_WAIT = timedelta(
 )  # 3GPP TS 27.005 §3.4.4 leaves it to the network; sticks wait about this long
 RING_EVERY = timedelta(seconds=3)  # 3GPP TS 27.007 leaves it to the network; about so often
 RESET_DELAY = timedelta(milliseconds=100)  # between the OK of AT+CFUN=1,1 and leaving the bus
+UNANSWERED = timedelta(seconds=30)  # so long networks let a phone ring, about
 _STRANGER = "+628990000099"  # who calls by the fault `ring`
 
 
@@ -120,6 +121,7 @@ class Dongle:
         self.menu: Menu | None = None
         self.dialogue = 0
         self.caller: str | None = None
+        self.called: str | None = None
         self._call = 0
         self._kept: list[str] = []
         self._unacknowledged = 0
@@ -209,7 +211,7 @@ class Dongle:
         if function == before:
             return
         if function != 1:
-            self.caller, self.menu = None, None
+            self.caller, self.called, self.menu = None, None, None
             self._call += 1
         if self.sim_off or before == 0:
             self.unlocked = self.sim.pin is None
@@ -478,13 +480,27 @@ class Dongle:
                 channel.urc(f'+CLIP: "{self.caller}",{145 if self.caller[:1] == "+" else 129},"",,"",0')
         self.plan(now + RING_EVERY, lambda at: self._ring(call, left - 1, at))
 
+    def call_out(self, channel: Channel, number: str, now: datetime) -> None:
+        """Let it ring at the other end, until it is hung up or the network has enough of it."""
+        self.called = number
+        self._call += 1
+        call = self._call
+        indicators.tell(self)
+
+        def give_up(at: datetime) -> None:
+            if call == self._call and self.called is not None:
+                self.hang_up(at)
+                channel.urc("NO CARRIER")
+
+        self.plan(now + UNANSWERED, give_up)
+
     def take_call(self) -> None:
         """Answer: it rings no more, and lasts until `hang_up`."""
         self._call += 1
 
     def hang_up(self, now: datetime) -> None:
         """End the call; what waited meanwhile is delivered."""
-        self.caller = None
+        self.caller = self.called = None
         indicators.tell(self)
         self.network.available(self.sim, now)
 

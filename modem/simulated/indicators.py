@@ -63,5 +63,6 @@ def tell(dongle: Dongle) -> None:
 def _now(dongle: Dongle) -> tuple[int, ...]:
     stored = dongle.sim.storage
     bars = sum(dongle.knobs.signal >= least for least in _BARS[1:]) if dongle.registered else 0
-    shown = (dongle.registered, dongle.registration == 5, stored.used > 0, dongle.ringing, stored.full)
+    calling = dongle.ringing or dongle.called is not None
+    shown = (dongle.registered, dongle.registration == 5, stored.used > 0, calling, stored.full)
     return (bars, *map(int, shown))

@@ -33,6 +33,7 @@ class Personality:
     unknown: str
     unnamed: str
     peeks: bool
+    line_feeds: bool
     ussd: str
     dials_codes: bool
     rings: str
@@ -98,6 +99,7 @@ def _personality(name: str, table: dict[str, Any]) -> Personality:
         unknown=table["unknown"],
         unnamed=table.get("unnamed", ""),
         peeks=table.get("peeks", False),
+        line_feeds=table.get("line_feeds", False),
         ussd=table["ussd"],
         dials_codes=table["dials_codes"],
         rings=table["rings"],
