@@ -55,6 +55,7 @@ def test_a_healthy_lane_gives_nothing() -> None:
 
 
 ROWS: list[tuple[dict[str, object], str, str]] = [
+    ({"paused": True}, "lane_paused", "warning"),
     ({"credit": None}, "credit_unknown", "advice"),
     ({"credit": 900}, "credit_low", "warning"),
     ({"credit": 0}, "credit_low", "fault"),
@@ -83,6 +84,7 @@ def test_a_row_gives_exactly_that_finding(changes: dict[str, object], code: str,
         {"active_until": "soon"},
         {"pin_offered": True},  # offered just now
         {"state": "offline", "held": False},  # no gateway runs
+        {"paused": True, "held": False},
         {"sim_id": None, "credit": None},  # there never was a SIM
     ],
 )

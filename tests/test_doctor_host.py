@@ -10,7 +10,7 @@ import pytest
 from host_folder import HostFolder
 
 from modem.discovery import known_sticks, sticks
-from modem.doctor import Finding, data_findings, host_findings, kernel_findings, surrounding
+from modem.doctor import Finding, data_findings, held_ports, host_findings, kernel_findings, surrounding
 
 HUAWEI = ("12d1", "1001")
 PORTS = {0: None, 1: None, 2: None}
@@ -167,6 +167,14 @@ def test_who_plays_a_port_on_a_pty_has_it_open_rightly(host: HostFolder) -> None
     host.stick("1-1", *HUAWEI, ports={0: "/dev/pts/4711"})
     process(host, 300, "a simulator", "/dev/pts/4711")
     assert "port_held" not in codes(host_findings(host.root))
+
+
+def test_who_has_a_file_open_that_is_no_serial_port_is_no_matter(host: HostFolder) -> None:
+    healthy(host)
+    host.file("dev/null")
+    process(host, 812, "bash", "/dev/null")
+    assert host_findings(host.root, listed=["/dev/null"]) == []
+    assert held_ports(host.root, [str(host.root / "dev/null")]) == []
 
 
 def test_modemmanager_is_no_fault_where_udev_keeps_it_away(host: HostFolder) -> None:

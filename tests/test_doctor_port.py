@@ -186,6 +186,14 @@ def test_a_port_that_cannot_be_opened(refusal: str, code: str) -> None:
     assert codes(port_findings(PortFacts(PORT, refusal=(refusal, "why")))) == [code]
 
 
+def test_what_cannot_be_opened_is_advised_by_what_it_is() -> None:
+    (stick,) = port_findings(PortFacts(PORT, refusal=("port_missing", "why")))
+    (address,) = port_findings(PortFacts("socket://127.0.0.1:9", refusal=("port_missing", "why")))
+    assert "plug the stick in" in stick.mend
+    assert "socket://127.0.0.1:9" in address.mend
+    assert "stick" not in address.mend
+
+
 LOCKED = {"AT+CPIN?": "+CPIN: SIM PIN|OK"}
 
 

@@ -235,6 +235,7 @@ def by_the_port() -> list[Finding]:
     """All that a modem's answers give."""
     refused = PortFacts(ports.PORT, refusal=("no_indications", "why"))
     facts = [ports.facts(answers) for answers, _, _ in ports.BYTES]
+    facts.append(PortFacts(NOWHERE, refusal=("port_missing", "why")))
     facts += [PortFacts(ports.PORT, line=line) for line, _ in ports.LINES]
     facts += [PortFacts(ports.PORT, refusal=(code, "why")) for code, _ in ports.REFUSALS]
     facts += [
@@ -401,6 +402,9 @@ def by_examining(given: Settings, store: Store, root: Path, language: str) -> tu
     with pytest.raises(Invalid) as refused:
         look(bare, "xl-9", place=place)
     said.append(refused.value.detail)
+    gone = tuple(lane.model_copy(update={"pin_file": root / "no-pin"}) for lane in given.lanes)
+    found += look(given.model_copy(update={"lanes": gone}), "xl-2", place=place).findings
+    found.append(doctor_texts.warning("port_held_by_gateway", "/dev/ttyUSB0", port="/dev/ttyUSB0", pid=900))
     (root / f"{language}.db").write_text("no database")
     found += look(bare, None, place=place).findings
     away = given.model_copy(update={"database": f"sqlite:///{root}/away/none.db"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -30,7 +31,7 @@ from app.faces.cli.output import Session
 from app.faces.cli.ports_asked import Place
 from app.runtime import Runtime, build
 from app.settings import LaneSettings, Settings
-from app.store import lanes, requests
+from app.store import diagnosis, lanes, requests
 from app.store import tables as t
 from app.store.engine import Store, open_store
 from modem import PortSettings, SerialModem
@@ -147,6 +148,10 @@ def test_a_lane_by_its_socket(host: HostFolder, plug: Callable[..., OddModem], t
     lane = LaneSettings(name="xl-1", port="auto", usb="1-1.2")
     assert codes(look(host, settings(tmp_path, lane), "xl-1")) == ["sim_pin"]
     given = lane.model_copy(update={"pin_file": tmp_path / "pin"})
+    assert codes(look(host, settings(tmp_path, given), "xl-1")) == ["pin_file_unusable"]
+    (tmp_path / "pin").write_text("abcd\n")
+    assert codes(look(host, settings(tmp_path, given), "xl-1")) == ["pin_file_unusable"]
+    (tmp_path / "pin").write_text("1234\n")
     assert codes(look(host, settings(tmp_path, given), "xl-1")) == []
 
 
@@ -189,6 +194,29 @@ def test_the_gateway_may_hold_its_ports_whatever_its_database(
     change = t.lanes.update().values(state="failed", reason="no_storage")
     store.write(lambda tx: tx.execute(change))
     assert "port_held" not in codes(look(host, given))
+
+
+def test_a_gateway_that_has_a_port_and_cannot_note_it_is_not_called_another_program(
+    host: HostFolder, plug: Callable[..., OddModem], tmp_path: Path
+) -> None:
+    modem = plug()
+    host.file("proc/900/comm", "bpjs-sms\n")
+    host.link("proc/900/fd/3", "/dev/ttyUSB1")
+    (tmp_path / "none.db.lock").write_text("process 900")
+    lane = LaneSettings(name="xl-1", port="/dev/ttyUSB1")
+    with open(modem.url, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert codes(look(host, settings(tmp_path, lane), "xl-1")) == ["port_held_by_gateway"]
+    assert codes(look(host, settings(tmp_path, lane), "xl-1")) == []
+
+
+def test_a_port_that_is_no_serial_port_is_told_once(host: HostFolder, tmp_path: Path) -> None:
+    host.file("dev/null")
+    host.file("proc/812/comm", "bash\n")
+    host.link("proc/812/fd/1", "/dev/null")
+    (found,) = look(host, settings(tmp_path, LaneSettings(name="xl-1", port="/dev/null"))).findings
+    assert found.code == "no_answer"
+    assert "not a serial port" in found.how
 
 
 def test_lanes_that_are_reached_over_a_network_need_no_stick(host: HostFolder, tmp_path: Path) -> None:
@@ -256,6 +284,23 @@ def test_a_held_lane_texts_itself_and_tells_the_price(
     assert looped["cost"] == 0
     assert submits(network) == before + 1
     assert all(worker.ready[0] for worker in runtime.workers)
+
+
+def test_the_credit_that_is_asked_around_the_loop_is_kept(
+    running: tuple[Runtime, Settings], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime, given = running
+    assert runtime._world is not None
+    runtime._world.network.ussd["*124#"] = "Pulsa Rp 31.000"
+    file = tmp_path / "bpjs-sms.toml"
+    file.write_text(f'database = "{given.database}"\n[sealing]\nkeys_file = "{given.sealing.keys_file}"\n')
+    asked = ["doctor", "--lane", "xl-1", "--loop", "--yes", "--credit-code", "*124#", "--json"]
+    run([*asked, "--config", str(file)])
+    said = json.loads(capsys.readouterr().out)
+    assert said["loop"]["cost"] == 0
+    assert not {"credit_unknown", "credit_not_told"} & {finding["code"] for finding in said["findings"]}
+    seen = runtime.store.read(lambda tx: diagnosis.lanes_seen(tx, utc_now()))
+    assert next(lane.credit for lane in seen if lane.name == "xl-1") == 31_000
 
 
 def test_a_held_lane_sends_nothing_without_a_yes_or_to_what_is_no_number(
@@ -532,6 +577,16 @@ def test_the_command_remembers_a_copy_of_the_keys(tmp_path: Path, capsys: pytest
     file.write_text('database = "sqlite:///kept.db"\n')
     assert run(["doctor", "--key-copied", "--config", str(file)]) == 0
     assert "bpjs-sms.keys has a copy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--number", "08"], ["--yes"]])
+def test_what_belongs_to_the_loop_is_not_ignored_without_it(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["doctor", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert "--loop" in said
+    assert arguments[0] in said
 
 
 def test_the_command_names_a_lane_that_is_not_there(

@@ -39,6 +39,7 @@ class LaneSeen:
     usb_path: str | None
     delay: timedelta | None
     pin_offered: bool = False
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def lanes_seen(tx: Tx, now: datetime) -> list[LaneSeen]:
             held=row.lease_until is not None and row.lease_until > lease_now,
             sim_id=row.sim_id, imei=row.imei, model=" ".join(filter(None, (row.maker, row.model))) or None,
             credit=row.credit, active_until=row.active_until, usb_path=row.usb_path, delay=_delay(tx, row.sim_id),
-            pin_offered=row.pin_tried is not None,
+            pin_offered=row.pin_tried is not None, paused=row.paused,
         )
         for row in rows
     ]  # fmt: skip

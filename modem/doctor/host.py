@@ -113,7 +113,8 @@ def host_findings(
 
 
 def held_ports(root: Path, files: Sequence[str]) -> list[Held]:
-    """Who has one of these device files open, as far as /proc shows it to this user."""
+    """Who has one of these device files open, as far as /proc shows it to this user; of what is no serial port nobody."""
+    files = [file for file in files if _is_serial(root, Path(file))]
     names = {_inside(root, Path(file)): file for file in files}
     real = {os.path.realpath(file): file for file in files}
     # A pty's other end belongs to whoever plays the port, and that one has it open rightly.
@@ -363,6 +364,13 @@ def _processes(root: Path) -> list[Path]:
 def _file(root: Path, name: str) -> Path:
     """The file below `root` that an absolute path names."""
     return root / name.lstrip("/")
+
+
+def _is_serial(root: Path, file: Path) -> bool:
+    """True for a tty of this host or a pty, and where sysfs does not tell."""
+    real = os.path.realpath(file)
+    ttys = root / "sys/class/tty"
+    return real.startswith("/dev/pts/") or not ttys.is_dir() or (ttys / os.path.basename(real)).exists()
 
 
 def _inside(root: Path, file: Path) -> str:

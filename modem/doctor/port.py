@@ -91,7 +91,10 @@ _OPENING = {
 def _opening(facts: PortFacts) -> Iterator[Finding]:
     if facts.refusal is not None and facts.refusal[0] in _OPENING:
         code, detail = facts.refusal
-        yield fault(_OPENING[code], facts.port, port=facts.port, refusal=detail)
+        text = _OPENING[code]
+        if text == "port_missing.refused" and "://" in facts.port:
+            text = "port_missing.address"
+        yield fault(text, facts.port, port=facts.port, refusal=detail)
 
 
 # -- the modem itself ---------------------------------------------------------------------------------------------

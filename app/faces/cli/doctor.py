@@ -55,6 +55,8 @@ def doctor(
     from app.faces.cli import examining, looping
     from app.faces.cli.doctor_texts import said
 
+    if (number or yes) and not loop:
+        raise typer.BadParameter("it belongs to --loop", param_hint="--number" if number else "--yes")
     session: Session = ctx.obj
     spoken = language_of(language, {} if session.json else os.environ)
     settings = session.settings()
@@ -65,10 +67,7 @@ def doctor(
         session.say(said("screen.copied", file=settings.sealing.keys_file).told(spoken))
         return
     progress = _progress(session, spoken)
-    # With --loop the code is asked before and after the SMS: what came of it is told there.
-    examined = examining.examine(
-        settings, lane, None if loop else credit_code, progress=progress, language=spoken
-    )
+    examined = examining.examine(settings, lane, credit_code, progress=progress, language=spoken)
     looped: dict[str, Any] | None = None
     if loop:
         confirm = confirming(session, yes, spoken)

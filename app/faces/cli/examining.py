@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.domain.errors import GatewayError, Invalid, SettingsError
-from app.faces.cli.doctor_texts import fault, lane_called, said
+from app.faces.cli.doctor_texts import fault, lane_called, said, warning
 from app.faces.cli.gateway_findings import DOWN, NOT_WORKING, imei_findings, lane_findings
 from app.faces.cli.lanes_asked import ask_lane, read_credit
 from app.faces.cli.ports_asked import (
@@ -111,6 +111,7 @@ def examine(
         visit.choose(only, language)
         if only is None:
             visit.look_at_host()
+        visit.look_at_settings()
         visit.look_at_modems(strays=only is None)
         if store is not None:
             visit.look_at_tables(store, credit_code)
@@ -232,6 +233,19 @@ class _Visit:
             needed=not ports or bool(files) or "auto" in ports,
         )
 
+    def look_at_settings(self) -> None:
+        """The PIN files, which a gateway reads before it does anything else."""
+        for name in self.names:
+            lane = self._written.get(name)
+            if lane is None:
+                continue
+            try:
+                lane.read_pin()
+            except SettingsError as error:
+                self._examined.findings.append(
+                    fault("pin_file_unusable", lane_called(name), detail=error.detail, file=lane.pin_file)
+                )
+
     def look_at_modems(self, strays: bool) -> None:
         """The lanes' modems, and with `strays` the sticks that no lane uses: asked several at a time, told in their order."""
         asks = [self._lane(name) for name in self.names]
@@ -272,6 +286,9 @@ class _Visit:
                     seen(here, None)
                 elif held and asked.facts.refusal is not None and asked.facts.refusal[0] == "port_busy":
                     seen(here, None)  # the gateway has just got it
+                elif asked.facts.refusal is not None and (late := self._late(here, asked.facts.refusal[0])):
+                    self._examined.findings.append(late)
+                    seen(here, None)
                 else:
                     self._keep(asked, name)
                     seen(asked.port, asked.facts)
@@ -279,6 +296,14 @@ class _Visit:
             return tell
 
         return ask
+
+    def _late(self, port: str, refusal: str) -> Finding | None:
+        """That a gateway has a port whose lane it does not hold by the tables, as where it cannot write them."""
+        if refusal != "port_busy" or not port.startswith("/"):
+            return None
+        holding = held_ports(self.place.root, [file_of(port, self.place)])
+        pid = next((held.pid for held in holding if held.pid in self._ours), None)
+        return None if pid is None else warning("port_held_by_gateway", port, port=port, pid=pid)
 
     def _through_gateway(self, store: Store, name: str, seen: Callable[[PortFacts | None], None]) -> _Ask:
         def ask() -> Callable[[], None]:

@@ -66,6 +66,8 @@ def _lane(lane: LaneSeen, services: Sequence[Service], home: str | None, today: 
         yield fault("pin_refused", about, reason=told or said("words.pin_offered"))
     elif lane.held and lane.state in NOT_WORKING:
         yield fault(f"lane_{lane.state}", about, state=lane.state, reason=told or said("words.no_reason"))
+    elif lane.held and lane.paused:
+        yield warning("lane_paused", about, name=lane.name)
     if lane.sim_id is None:
         return
     yield from _credit(lane, about, services)
