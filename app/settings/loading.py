@@ -20,7 +20,7 @@ from app.domain.errors import SettingsError
 from app.settings.sections import PREFIX, LaneSettings, ServiceOverride, Settings, read_secret, reason
 
 CONFIG_VARIABLE = "BPJS_SMS_CONFIG"
-SEARCHED = (Path("bpjs-sms.toml"), Path("/etc/bpjs-sms/bpjs-sms.toml"))
+HERE, HOSTS = Path("bpjs-sms.toml"), Path("/etc/bpjs-sms/bpjs-sms.toml")
 MASKED = "********"
 _PLAIN_LISTS = ("ports",)
 """Lists of texts at the top; in the environment they are JSON."""
@@ -69,7 +69,14 @@ def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
                     f"{by} names {named}, and there is no such file. Write it, or name another."
                 )
             return Path(named)
-    return next((file for file in SEARCHED if _is_file(file)), None)
+    return HERE if _is_here() else HOSTS if _is_file(HOSTS) else None
+
+
+def _is_here() -> bool:
+    try:
+        return HERE.is_file()
+    except OSError:  # root's home, say, from where root runs a command as the gateway's user
+        return False
 
 
 def _is_file(file: Path) -> bool:
