@@ -370,7 +370,7 @@ def test_what_a_modem_of_a_held_lane_says_is_found(
     finally:
         runtime._world.dongles["xl-2"].turn(utc_now(), signal=20)
     weak = [finding for finding in examined.findings if finding.code == "weak_signal"]
-    assert [finding.about for finding in weak] == ["lane xl-2"]
+    assert [(one.about, one.told("id").about) for one in weak] == [("lane xl-2", "jalur xl-2")]
 
 
 def test_credit_is_asked_kept_and_then_known(host: HostFolder, running: tuple[Runtime, Settings]) -> None:
