@@ -229,6 +229,9 @@ class Stranger:
             self.say(verdict.replace(b"{n}", str(self.reference).encode()))
         else:
             self.say(verdict.format(n=self.reference))
+        self.answer(sent)
+
+    def answer(self, sent: Sent) -> None:
         for text in self._answer_sms(sent):
             self.deliver(text, sent.address)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from stranger_modems import ICCID, IMEI, IMSI, Kind, Rule, Say, Stranger, lines
+from stranger_modems import IMEI, IMSI, Kind, Rule, Say, Stranger, lines
 
 _CIEV = '+CIEV: "MESSAGE",1'
 
@@ -167,12 +167,34 @@ def restarts_once(banner: bytes, sent: bool) -> Callable[[Stranger, str], Say]:
     def takes(stick: Stranger, pdu: str) -> Say:
         if stick.memory.setdefault("restarted", pdu) is not pdu:
             return None
+        stick.restart(banner)
         if sent:
             stick.went(stick.parse(pdu))
-        stick.restart(banner)
+            stick.answer(stick.sent[-1])
         return b""
 
     return takes
+
+
+def lost_prompt(stick: Stranger, found: re.Match[str]) -> Say:
+    stick.expect_pdu(int(found[1]))
+    return b"\r\n "
+
+
+def empty_is_an_error(stick: Stranger, found: re.Match[str]) -> Say:
+    return None if int(found[1]) in stick.storages[stick.current] else "ERROR"
+
+
+def read_and_remove(stick: Stranger, found: re.Match[str]) -> Say:
+    said = stick.usual(found[0])
+    stick.storages[stick.current].pop(int(found[1]), None)
+    return said
+
+
+def hints_again(stick: Stranger, found: re.Match[str]) -> Say:
+    for index in stick.storages["SM"] if stick.hints else ():
+        stick.say(f'+CMTI: "SM",{index}')
+    return None
 
 
 ONE_STORAGE = ("SM",)
@@ -521,6 +543,50 @@ KINDS: Sequence[Kind] = (
         doubt=True,
         patience=1.0,
     ),
+    Kind(
+        "sierra-mc7455",
+        "forum.sierrawireless.com 9324: an OK behind the prompt, the SMS goes, and no +CMGS",
+        prompt=b"\r\n> \r\nOK\r\n",
+        verdict=b"",
+        doubt=True,
+        patience=1.0,
+    ),
+    Kind(
+        "prompt-loses-its-sign",
+        "ARMmbed/mbed-os issue 10957 (SIM800C): `+CTTS: 0` came as `+CTTS0`; any byte may be the one",
+        {r"AT\+CMGS=(\d+)": once(lost_prompt)},
+        patience=1.0,
+    ),
+    Kind(
+        "nokia-130",
+        "gammu issue 834: SM is offered and refused, every slot must be tried, an empty one is an ERROR",
+        {r'AT\+CPMS="SM".*': "ERROR", r"AT\+CMGL=4": "ERROR", r"AT\+CMGR=(\d+)": empty_is_an_error},
+        incoming="ME",
+    ),
+    Kind(
+        "cme-100",
+        "3GPP TS 27.007 §9.2: `unknown`, for all that a modem does not know",
+        {r"AT\+C(E|G)REG\?|AT\+CSMS.*|AT\+CNUM|AT\+CGMR|AT\+COPS=.*|AT\+CMEE=.*": "+CME ERROR: 100"},
+    ),
+    Kind(
+        "storage-is-full-and-empty",
+        "gammu issue 680: used and total are one number, whatever lies there",
+        {r"AT\+CPMS\?": '+CPMS: "SM",20,20,"SM",20,20,"SM",20,20\nOK'},
+        storages=ONE_STORAGE,
+    ),
+    Kind(
+        "reads-and-removes",
+        "a slot that is read is empty then",
+        {r"AT\+CMGR=(\d+)": read_and_remove},
+        storages=ONE_STORAGE,
+    ),
+    Kind(
+        "says-its-hint-again",
+        "a hint that is said until the slot is empty",
+        hint='+CMTI: "{storage}",{index}',
+        rules={r"AT\+CPMS\?": hints_again},
+        storages=ONE_STORAGE,
+    ),
 )
 
 FAILING = frozenset(
@@ -536,12 +602,18 @@ FAILING = frozenset(
         "cmgl-lists-fewer",
         "ok-before-the-list",
         "samsung-pairs",
+        "nokia-130",
         "sm-and-me-are-one",
         "deletes-at-the-second-try",
         "never-deletes",
         "cmgs-behind-ok",
         "fibocom-g510-error",
         "takes-32-octets",
+        "esc-never-arrives",
+        "a-quote-in-the-text",
     }
 )
 """Kinds that the driver cannot stand yet."""
+
+FAILING_GATEWAY = frozenset({"nokia-130", "reads-and-removes-with-a-count"})
+"""The same, through the whole gateway."""
