@@ -197,6 +197,24 @@ def hints_again(stick: Stranger, found: re.Match[str]) -> Say:
     return None
 
 
+def sticks_once(stick: Stranger, pdu: str) -> Say:
+    if stick.memory.setdefault("stuck", True) is not True or stick.sent:
+        return None
+    stick.went(stick.parse(pdu))
+    stick.answer(stick.sent[-1])
+    return b""
+
+
+def stuck(stick: Stranger, found: re.Match[str]) -> Say:
+    return "+CMS ERROR: 515" if stick.memory.get("stuck") is True else None
+
+
+def unstuck(stick: Stranger, found: re.Match[str]) -> Say:
+    stick.memory["stuck"] = False
+    stick.restart(lines("OK") + b"\r\nRDY\r\n")
+    return b""
+
+
 ONE_STORAGE = ("SM",)
 
 KINDS: Sequence[Kind] = (
@@ -234,6 +252,12 @@ KINDS: Sequence[Kind] = (
         'vSlipenchuk/gmodem, gmodem_device.c: `+CREG: 1, "0EE3", "2CE3"`',
         {r"AT\+CREG\?": '+CREG: 2,1, "0EE3", "2CE3"\nOK', r"AT\+CGREG\?": "ERROR"},
     ),
+    Kind(
+        "cpin-loses-a-byte",
+        "babca/python-gsmmodem issue 65: one answer in ten is odd",
+        {r"AT\+CPIN\?": once(without(b"Y"))},
+    ),
+    Kind("cpin-doubles-a-byte", "the same", {r"AT\+CPIN\?": once(twice(b"Y"))}),
     Kind(
         "iccid-loses-a-digit",
         "a UART without flow control drops bytes: SIM800L on a Raspberry Pi's mini UART",
@@ -587,6 +611,30 @@ KINDS: Sequence[Kind] = (
         rules={r"AT\+CPMS\?": hints_again},
         storages=ONE_STORAGE,
     ),
+    Kind(
+        "sony-ericsson-w880i-deaf",
+        "babca/python-gsmmodem issue 119: +CPMS counts 0 while +CMGL lists, and nothing is said of what comes",
+        {r"AT\+CPMS\?": '+CPMS: "ME",0,1000,"ME",0,1000,"ME",0,1000\nOK', r"AT\+CNMI=.*": "ERROR"},
+        storages=("ME",),
+        incoming="ME",
+    ),
+    Kind(
+        "sim300-stuck-in-its-outbox",
+        "stackguides.com 5462709 (SIM300D): no verdict, then 515 to every +CMGS while other commands work",
+        {r"AT\+CMGS=.*": stuck, r"AT\+CFUN=1,1": unstuck},
+        takes=sticks_once,
+        doubt=True,
+        patience=1.0,
+    ),
+    Kind(
+        "nmea-on-the-port",
+        "forum.sierrawireless.com 9324, SIM7600 +CGPSINFOCFG: NMEA lines between everything",
+        wire=lambda said: (
+            b"\r\n$GPRMC,123519,A,0612.000,S,10649.000,E,0.0,0.0,241126,,,A*6A\r\n" + said
+            if b"\r\n" in said
+            else said
+        ),
+    ),
 )
 
 FAILING = frozenset(
@@ -610,10 +658,13 @@ FAILING = frozenset(
         "fibocom-g510-error",
         "takes-32-octets",
         "esc-never-arrives",
+        "cpin-loses-a-byte",
+        "cpin-doubles-a-byte",
+        "sony-ericsson-w880i-deaf",
         "a-quote-in-the-text",
     }
 )
 """Kinds that the driver cannot stand yet."""
 
-FAILING_GATEWAY = frozenset({"nokia-130", "reads-and-removes-with-a-count"})
+FAILING_GATEWAY = frozenset({"nokia-130", "sim300-stuck-in-its-outbox", "reads-and-removes-with-a-count"})
 """The same, through the whole gateway."""

@@ -43,6 +43,9 @@ TELLING = (
     "telnet-server",
     "nokia-130",
     "samsung-pairs",
+    "sony-ericsson-w880i-deaf",
+    "sim300-stuck-in-its-outbox",
+    "nmea-on-the-port",
 )
 HINTED = timedelta(seconds=10)
 LATER = timedelta(seconds=6)
