@@ -226,3 +226,12 @@ def test_the_number_that_a_program_writes_is_the_sims_own_from_then_on(kind: str
 def test_operators_have_names(kind: str) -> None:
     """GSMTC35, ModemDriver."""
     assert say(stick(kind), "AT+COPN").startswith('\r\n+COPN: "51001","INDOSAT"\r\n+COPN: "51010"')
+
+
+@pytest.mark.parametrize("kind", personalities())
+def test_what_is_older_than_gsm_is_refused_with_a_plain_error(kind: str) -> None:
+    """mgetty asks for fax by AT+FCLASS and knows no +CME ERROR (3GPP TS 27.007 §9.1)."""
+    dongle = stick(kind)
+    said = [say(dongle, line) for line in ("ATQ0V1H0", "AT+CMEE=1", "AT+FCLASS=2.0", "AT+FCLASS=2")]
+    assert said == [OK, OK, "\r\nERROR\r\n", "\r\nERROR\r\n"]
+    assert say(dongle, "AT+FCLASS=0") == OK

@@ -18,6 +18,7 @@ Handler = Callable[["Channel", str, str, datetime], Lines]
 
 _RATES = (0, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600)
 _RATE = 115200
+_OLDER = ("+DR", "+DS", "+ES", "+FCLASS", "+ICF", "+IFC", "+ILRR")
 
 
 def kept(name: str, offered: str, first: str, behind: str = "") -> Handler:
@@ -25,6 +26,8 @@ def kept(name: str, offered: str, first: str, behind: str = "") -> Handler:
 
     `behind`: what the answer has besides, that cannot be set.
     """
+    # +CME ERROR belongs to 27.007 (§9.2.0): what V.250 and T.31 have ends in plain ERROR, for which mgetty waits.
+    refusal = Refused() if name in _OLDER else cme(50)
     choices = [numbers(one) for one in re.findall(r"\(([^)]*)\)", offered)]
 
     def handler(channel: Channel, op: str, arg: str, now: datetime) -> Lines:
@@ -36,11 +39,11 @@ def kept(name: str, offered: str, first: str, behind: str = "") -> Handler:
             return [f"{name}: {before}{behind}"]
         values = arguments(arg)
         if op != "=" or len(values) > len(choices):
-            raise cme(50)
+            raise refusal
         chosen = before.split(",")
         for place, value in enumerate(values):
             if value and (not value.isdecimal() or int(value) not in choices[place]):
-                raise cme(50)
+                raise refusal
             chosen[place] = str(int(value)) if value else chosen[place]
         remembered[name] = ",".join(chosen)
         return []
