@@ -33,7 +33,7 @@ class Kind:
     None means the usual answer · wire: what the line makes of all that it says · ear: what reaches it of what it is told
     · verdict: said after Ctrl-Z, `{n}` is the reference · takes: what it says to a PDU instead · listed, read, hint: headers
     · same: its storages are one · doubt: it lets nobody know whether an SMS went
-    · patience: seconds until it is taken to be silent, short where it is
+    · keeps: it lets nobody remove an SMS     · patience: seconds until it is taken to be silent, short where it is
     """
 
     name: str
@@ -55,6 +55,7 @@ class Kind:
     echo: bool = True
     on_socket: bool = False
     doubt: bool = False
+    keeps: bool = False
     patience: float = 5.0
 
 
@@ -303,7 +304,7 @@ class Stranger:
         return f"+CPMS: {used},{used},{used}\nOK"
 
     def _cnmi(self, rest: str) -> str:
-        if not re.fullmatch(r"=[0-2],[0-3](,[02](,[01](,[01])?)?)?", rest):
+        if not re.fullmatch(r"=[0-2],[0-3](,[02](,[0-2](,[01])?)?)?", rest):
             return "+CMS ERROR: 303"
         self.hints = rest[3] == "1"
         return "OK"
