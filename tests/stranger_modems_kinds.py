@@ -41,6 +41,7 @@ from stranger_modems_rules import (
 
 _CIEV = '+CIEV: "MESSAGE",1'
 ONE_STORAGE = ("SM",)
+UNSOURCED = "told among users of modems, no public source found; harmless to stand"
 
 KINDS: Sequence[Kind] = (
     # -- opening, identity, registration
@@ -90,7 +91,7 @@ KINDS: Sequence[Kind] = (
     ),
     Kind(
         "iccid-doubles-a-digit",
-        "USB serial chips repeat a byte after an overrun (FTDI, CH340 kernel reports)",
+        UNSOURCED,
         {r"AT\+CCID": once(twice(b"1"))},
     ),
     Kind(
@@ -103,7 +104,7 @@ KINDS: Sequence[Kind] = (
     ),
     Kind(
         "cimi-twice",
-        "Gemalto and Telit repeat numbers that were asked for while the SIM was read",
+        UNSOURCED,
         {r"AT\+CIMI": f"{IMSI}\n{IMSI}\nOK"},
     ),
     Kind(
@@ -119,7 +120,7 @@ KINDS: Sequence[Kind] = (
     ),
     Kind(
         "no-blank-lines",
-        "A7672, ZTE MF190 logs: no empty line before a result",
+        UNSOURCED,
         wire=lambda said: re.sub(rb"(?<=\r\n)\r\n", b"", said),
     ),
     Kind(
@@ -173,13 +174,13 @@ KINDS: Sequence[Kind] = (
     ),
     Kind(
         "cmgl-lists-new-only",
-        "firmware that takes CMGL=4 for CMGL=0: what was shown once is not listed again",
+        UNSOURCED,
         {r"AT\+CMGL=4": only_new},
         storages=ONE_STORAGE,
     ),
     Kind(
         "ok-before-the-list",
-        "answers behind their result: zabsalahid/serialport-gsm issue 12",
+        UNSOURCED,
         {r"AT\+CMGL=4": ok_first},
         storages=ONE_STORAGE,
     ),
@@ -234,16 +235,16 @@ KINDS: Sequence[Kind] = (
         "espressif/arduino-esp32 issue 2198, babca/python-gsmmodem issue 65: one byte of one answer in ten is odd",
         {r"AT\+CPMS=\?": once(raw(lambda said: said.replace(b'"SM"', b'"S\xcd"', 1)))},
     ),
-    Kind("hint-names-mt", "Motorola and Sony Ericsson say MT, wherever it lies", hint='+CMTI: "MT",{index}'),
+    Kind("hint-names-mt", UNSOURCED, hint='+CMTI: "MT",{index}'),
     Kind(
         "hint-mms-push",
         'zabsalahid/serialport-gsm issue 60 (SIM900): +CMTI: "SM",1,"MMS PUSH",2,1',
         hint='+CMTI: "{storage}",{index},"MMS PUSH",2,1',
     ),
-    Kind("hint-without-number", "SIM7600 at a full storage: index -1", hint='+CMTI: "{storage}",-1'),
+    Kind("hint-without-number", UNSOURCED, hint='+CMTI: "{storage}",-1'),
     Kind(
         "hint-of-another-slot",
-        "gammu issue 590: the location that was told is not the one that is read",
+        UNSOURCED,
         hint='+CMTI: "{storage}",255',
     ),
     Kind("hint-is-ciev", 'Ai-Thinker A6, A9: +CIEV: "MESSAGE",1 and no +CMTI', hint=_CIEV),
@@ -266,7 +267,7 @@ KINDS: Sequence[Kind] = (
     ),
     Kind(
         "list-with-names",
-        "the alpha field of a phone's book, with commas and digits",
+        UNSOURCED,
         listed='+CMGL: {index},{stat},"Kantor, 2757",{length}',
         read='+CMGR: {stat},"Kantor, 2757",{length}',
     ),
@@ -279,20 +280,18 @@ KINDS: Sequence[Kind] = (
     ),
     Kind(
         "length-counts-the-centre",
-        "Kannel modem definitions: lengths that include the SMSC",
+        UNSOURCED,
         {r"AT\+CMGL=4": listing_lists(octets), r"AT\+CMGR=(\d+)": reading_reads(octets)},
     ),
-    Kind(
-        "length-is-zero", "Siemens S45 and clones announce 0", {r"AT\+CMGL=4": listing_lists(lambda pdu: 0)}
-    ),
+    Kind("length-is-zero", UNSOURCED, {r"AT\+CMGL=4": listing_lists(lambda pdu: 0)}),
     Kind(
         "pdu-in-lower-case",
-        "ZTE MF190 logs",
+        UNSOURCED,
         wire=lambda said: re.sub(rb"[0-9A-F]{20,}", lambda hexes: hexes[0].lower(), said),
     ),
     Kind(
         "cpms-in-two-groups",
-        "Fibocom G510, Wavecom: two storages only",
+        UNSOURCED,
         {
             r"AT\+CPMS=\?": '+CPMS: ("SM","ME"),("SM","ME")\nOK',
             r"AT\+CPMS\?": lambda stick, found: (
@@ -307,7 +306,7 @@ KINDS: Sequence[Kind] = (
     ),
     Kind(
         "cpms-without-quotes",
-        "phones that print storages bare",
+        UNSOURCED,
         {
             r"AT\+CPMS=\?": "+CPMS: (SM,ME),(SM,ME),(SM,ME)\nOK",
             r"AT\+CPMS\?": lambda stick, found: (
@@ -348,7 +347,7 @@ KINDS: Sequence[Kind] = (
         "Fibocom G510 manual p. 118: `+CMGS ERROR: <err>`",
         takes=refused_once("+CMGS ERROR: 38"),
     ),
-    Kind("prompt-alone-on-its-line", "phones that end the prompt's line", prompt=b"\r\n>\r\n"),
+    Kind("prompt-alone-on-its-line", UNSOURCED, prompt=b"\r\n>\r\n"),
     Kind(
         "prompt-twice",
         "Telit manual +CMGS: each CR in what is entered brings one more",
@@ -368,9 +367,9 @@ KINDS: Sequence[Kind] = (
         doubt=True,
         patience=1.0,
     ),
-    Kind("cmgs-behind-ok", "answers behind their result", verdict="OK\n+CMGS: {n}"),
-    Kind("cmgs-without-ok", "Wavecom behind +CPIN, others behind +CMGS", verdict="+CMGS: {n}", patience=0.6),
-    Kind("cmgs-and-two-oks", "SIM800 clones", verdict="+CMGS: {n}\nOK\nOK"),
+    Kind("cmgs-behind-ok", UNSOURCED, verdict="OK\n+CMGS: {n}"),
+    Kind("cmgs-without-ok", UNSOURCED, verdict="+CMGS: {n}", patience=0.6),
+    Kind("cmgs-and-two-oks", UNSOURCED, verdict="+CMGS: {n}\nOK\nOK"),
     Kind(
         "cms-error-in-words",
         "Siemens MC35i with +CMEE=2",
@@ -436,13 +435,13 @@ KINDS: Sequence[Kind] = (
     ),
     Kind(
         "reads-and-removes",
-        "a slot that is read is empty then",
+        UNSOURCED,
         {r"AT\+CMGR=(\d+)": read_and_remove},
         storages=ONE_STORAGE,
     ),
     Kind(
         "says-its-hint-again",
-        "a hint that is said until the slot is empty",
+        UNSOURCED,
         hint='+CMTI: "{storage}",{index}',
         rules={r"AT\+CPMS\?": hints_again},
         storages=ONE_STORAGE,
