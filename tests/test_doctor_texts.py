@@ -7,6 +7,7 @@ import json
 import re
 import string
 import threading
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -33,7 +34,7 @@ from app.faces.cli.gateway_findings import imei_findings
 from app.faces.cli.lanes_asked import ask_lane, read_credit, request
 from app.faces.cli.looping import Loop, run_loop
 from app.faces.cli.output import Session
-from app.faces.cli.ports_asked import Place, PortSeen
+from app.faces.cli.ports_asked import Place, PortSeen, settings_for
 from app.settings import LaneSettings, Settings
 from app.store import lanes, requests
 from app.store.diagnosis import Exchange
@@ -98,7 +99,7 @@ def test_a_text_is_whole_in_both_languages(leaf: Leaf) -> None:
     assert placeholders(en) == placeholders(id)
     for kept in (
         r"`[^`]+`",  # commands
-        r'\b[a-z_]+ = (?:"[^"]*"|\{\w+\}|[\w…]+)',  # settings lines
+        r'\b[a-z_]+ = (?:"[^" ]*"|\{\w+\}|[\w…]+)',  # settings lines
         r"(?<![\w-])--[a-z][a-z-]*",  # options
         r"AT[+^][^ .;:]+",  # AT commands
         r"/(?:etc|dev|proc|sys|run)\b(?:[\w/.]*\w)?",  # files
@@ -443,10 +444,14 @@ def test_every_text_is_said_by_something(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PATH", "")  # so there is no dmesg
+    plugged = HostFolder(tmp_path / "plugged")
+    folders.healthy(plugged)
     asked, busy = by_lanes(store)
     found = by_the_host(tmp_path / "hosts") + by_the_port() + by_the_tables() + asked
     said: dict[str, list[str]] = {language: screens(language) for language in LANGUAGES}
     for language in LANGUAGES:
+        (stick,) = sticks(plugged.root)
+        said[language] += settings_for(stick, "/dev/ttyUSB2", (), (), language)
         for more, words in (
             by_the_loop(given, store, language),
             by_examining(given, store, tmp_path, language),
@@ -485,6 +490,17 @@ def test_every_text_is_said_by_something(
             and not any(pattern(leaf[language]).search(text) for text in flat)
         ]
         assert unsaid == []
+
+
+def test_the_lines_to_write_differ_in_their_comments_alone(tmp_path: Path) -> None:
+    host = HostFolder(tmp_path)
+    folders.healthy(host)
+    (stick,) = sticks(host.root)
+    told = {language: settings_for(stick, "/dev/ttyUSB2", (), (), language) for language in LANGUAGES}
+    assert told["en"][3] == 'usb = "1-1"    # this socket, whatever the port is called (/dev/ttyUSB2 now)'
+    assert "menurut colokan ini" in told["id"][3]
+    assert "menurut kartu SIM" in told["id"][4]
+    assert len({str(tomllib.loads("\n".join(lines))) for lines in told.values()}) == 1
 
 
 # -- the command --------------------------------------------------------------------------------------------------

@@ -107,8 +107,8 @@ def examine(
     """Look at everything, or at one lane's modem only. Invalid, in that language, for a lane that neither settings nor a running gateway have."""
     examined = Examined()
     with _store(settings, examined) as store:
-        visit = _Visit(settings, store, place or Place(), progress, examined)
-        visit.choose(only, language)
+        visit = _Visit(settings, store, place or Place(), progress, examined, language)
+        visit.choose(only)
         if only is None:
             visit.look_at_host()
         visit.look_at_settings()
@@ -163,9 +163,16 @@ class _Visit:
     """One look around, from the host to the tables; what it finds goes into `examined`."""
 
     def __init__(
-        self, settings: Settings, store: Store | None, place: Place, progress: Progress, examined: Examined
+        self,
+        settings: Settings,
+        store: Store | None,
+        place: Place,
+        progress: Progress,
+        examined: Examined,
+        language: str,
     ) -> None:
         self._settings = settings
+        self._language = language
         self._store = store
         self.place = place
         self._progress = progress
@@ -178,7 +185,7 @@ class _Visit:
         self._rows: dict[str, LaneSeen] = {}
         self.names: list[str] = []
 
-    def choose(self, only: str | None, language: str) -> None:
+    def choose(self, only: str | None) -> None:
         """The lanes to look at: of the settings, and what a running gateway holds besides (simulated ones). Invalid."""
         self._read_rows()
         held = sorted(
@@ -188,7 +195,7 @@ class _Visit:
         known = list(dict.fromkeys([*self._written, *held]))
         if only is not None and only not in known:
             names = ", ".join(known) or said("words.none")
-            raise Invalid(said("screen.no_such_lane", name=only, names=names).told(language))
+            raise Invalid(said("screen.no_such_lane", name=only, names=names).told(self._language))
         self.names = known if only is None else [only]
 
     def _holding(self, lanes: Sequence[str]) -> list[int]:
@@ -345,7 +352,7 @@ class _Visit:
                 seen(asked.port, asked.facts)
                 if asked.facts.answers:
                     examined.settings_lines += settings_for(
-                        stick, asked.port, self._written, examined.settings_lines
+                        stick, asked.port, self._written, examined.settings_lines, self._language
                     )
 
             return tell

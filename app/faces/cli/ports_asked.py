@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from app.faces.cli.doctor_texts import said
 from app.settings import LaneSettings
 from app.store.diagnosis import LaneSeen
 from modem import PortSettings, SerialModem
@@ -196,15 +197,18 @@ def seen_port(port: str, stick: Stick | None, lane: str | None, facts: PortFacts
     )
 
 
-def settings_for(stick: Stick, port: str, taken: Iterable[str], written: Sequence[str]) -> list[str]:
+def settings_for(
+    stick: Stick, port: str, taken: Iterable[str], written: Sequence[str], language: str
+) -> list[str]:
+    """The lines of a lane for this stick, the same in both languages but for their comments."""
     used = {*taken, *(line.split('"')[1] for line in written if line.startswith("name = "))}
     name = next(name for number in range(1, 1000) if (name := f"lane-{number}") not in used)
     return [
         "[[lanes]]",
         f'name = "{name}"',
         'port = "auto"',
-        f'usb = "{stick.usb_path}"    # this socket, whatever the port is called ({port} now)',
-        '# or by the SIM, wherever it is: iccid = "the digits printed on it"',
+        f'usb = "{stick.usb_path}"    # {said("screen.by_socket", port=port).told(language)}',
+        f"# {said('screen.by_sim').told(language)}",
         "",
     ]
 
