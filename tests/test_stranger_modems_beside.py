@@ -14,7 +14,7 @@ import pytest
 import serial
 import serial.rfc2217
 from odd_modems import make_deliver
-from stranger_modems import WAIT, Kind, Say, Stranger
+from stranger_modems import IMEI, WAIT, Kind, Say, Stranger
 from stranger_modems_kinds import FAILING, KINDS
 from stranger_modems_owner import FIRST, SECOND, THIRD, Owner, opened, spend_a_day, texts_of
 
@@ -32,6 +32,51 @@ def length(pdu: str) -> int:
 
 TEXT = make_deliver("2757", THIRD)
 REPORT = "0791269900000000" + "062904817275" + "62111421436582" * 2 + "00"
+
+
+REGISTERED = (
+    ('+CREG:002,001,"18d8","ffff"', "home", "iridium"),
+    ('+CREG: 001,"0001","0010",000', "home", "leading-zeros"),
+    ("+CREG: 2,1,  0 5, 2715", "home", "gobi-1000"),
+    ("+CREG: 2,1,000B,2816, B, C2816", "home", "samsung-wave"),
+    ('+CREG: 2,5,"0502","0404736D"', "roaming", "sony-ericsson-md400"),
+    ("+CREG: 2,1, 81ED, 1A9CEB", "home", "alcatel-x220d"),
+    ('+CREG: 1, "0426", "F0,0F"', "home", "thuraya"),
+    ("+CREG: 2,1, 1F00, 20 ,79D903 ,7", "home", "novatel-e362"),
+    ("+CREG: 1, 2, 0001, 00000100, 7", "searching", "altair"),
+    ("+CREG: 2, 0001, 00000100, 7", "searching", "altair-unasked"),
+    ("+CREG: 2,1, 550014, 676", "home", "location-in-decimals"),
+)
+"""ModemManager, test-modem-helpers.c; gammu issue 89."""
+
+
+@pytest.mark.parametrize(
+    ("said", "registration"),
+    [
+        pytest.param(said, registration, id=name)
+        for said, registration, name in REGISTERED
+        if name not in FAILING
+    ],
+)
+def test_the_network_is_known_however_its_place_is_written(said: str, registration: str) -> None:
+    kind = Kind("place", "ModemManager", {r"AT\+CREG\?": f"{said}\nOK", r"AT\+C(G|E)REG\?": "ERROR"})
+    with Stranger(kind).plugged_in() as stick, opened(stick) as modem:
+        assert modem.status().registration == registration
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        said
+        for said in (IMEI, f"+CGSN: {IMEI}", f'"{IMEI}"', f"{IMEI},NL2A62Z0N5", f"+CGSN: IMEI{IMEI}")
+        if said not in FAILING
+    ],
+)
+def test_the_imei_is_read_whatever_stands_beside_it(said: str) -> None:
+    """ModemManager, test-modem-helpers.c (IMEI and serial number); gammu, atgen.c (Motorola)."""
+    kind = Kind("imei", "ModemManager", {r"AT\+CGSN": f"{said}\nOK"})
+    with Stranger(kind).plugged_in() as stick, Owner.of(stick) as owner:
+        assert owner.identities[0].imei == IMEI
 
 
 @pytest.mark.parametrize(
