@@ -226,6 +226,12 @@ def test_what_was_submitted_after_the_text_was_stamped_did_not_cause_it() -> Non
     assert decided(BARE, new, stamped=NOW - timedelta(seconds=310)).question_id == "q2"
 
 
+def test_a_question_from_before_our_clock_was_set_back_is_not_judged_by_stamps() -> None:
+    ahead = asked("q1", ago=-3600)
+    assert decided(BARE, ahead, stamped=NOW).question_id == "q1"
+    assert decided(BARE, ahead, asked("q2", B), stamped=NOW).reason is Reason.AMBIGUOUS
+
+
 def test_two_submissions_of_one_question_are_one_candidate() -> None:
     decision = decided(BARE, asked(ago=20), asked(ago=3700, in_flight=False))
     assert (decision.kind, decision.submission_id) == ("answer", "sub-q1-20")

@@ -20,7 +20,8 @@ from app.domain.states import Outcome
 SAME_TEXT_FOR: Final = timedelta(hours=1)
 """So long the same found text may be a copy of the first (rule 3)."""
 CENTRE_SLACK: Final = timedelta(minutes=5)
-"""A submission so much later than a text's service-centre time did not cause it (rule 3)."""
+"""A submission so much later than a text's service-centre time did not cause it (rule 3); one that lies ahead of now was made
+before our clock was set back, and no stamp says anything about it."""
 NEGATIVE_SETTLES: Final = 3
 """A negative answer is followed by a second text more often; its settle is so many times longer."""
 
@@ -233,7 +234,7 @@ def _without_name(
         c
         for c in open_to
         if ((c.held and not (c.answered and c.evidence == "echo")) or _given(c, text, now))
-        and not (stamped is not None and c.opened_at > stamped + CENTRE_SLACK)
+        and not (stamped is not None and stamped + CENTRE_SLACK < c.opened_at <= now)
     ]
     questions = {c.question_id for c in possible}
     if len(questions) != 1:
