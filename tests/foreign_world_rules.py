@@ -12,6 +12,7 @@ OLD = timedelta(minutes=5)
 DAY = timedelta(hours=24)
 HOUR = timedelta(hours=1)
 SETTLE = timedelta(seconds=60)
+LATE = timedelta(hours=1)
 READ = ("found", "not_found", "rejected", "unavailable", "unrecognised")
 
 
@@ -118,7 +119,8 @@ def _bare(said: Said, stamp: datetime | None, here: list[Asked], now: datetime, 
     candidates += [one for one in same if one not in candidates]
     by_stamp = False
     if stamp is not None and sum(delay > OLD for delay in clock.delays) < 3:
-        young = [one for one in candidates if one.opened <= stamp - clock.ahead + OLD]
+        # What lies ahead of now was asked before the host's clock was set back: no stamp can say that it was too late.
+        young = [one for one in candidates if not stamp - clock.ahead + OLD < one.opened <= now]
         by_stamp = len(young) != len(candidates)
         candidates = young
     if len({one.question for one in candidates}) != 1:
@@ -141,7 +143,7 @@ def _bare(said: Said, stamp: datetime | None, here: list[Asked], now: datetime, 
         return Verdict("double", one.question, by_stamp=by_stamp)
     if outcome in (None, "interim"):
         return Verdict("note", one.question, by_stamp=by_stamp)
-    one.answered, one.text, one.evidence = False, None, None
+    one.answered, one.text, one.evidence, one.held_until = False, None, None, one.opened + LATE
     return Verdict(None, one.question, "contradiction", by_stamp=by_stamp)
 
 
