@@ -15,6 +15,7 @@ _NOISE = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\xff]+")
 _NOISE_AT_DIGIT = re.compile(rf"(?<=[0-9]){_NOISE.pattern}|{_NOISE.pattern}(?=[0-9])")
 _RIM = "".join(chr(code) for code in range(0x21)) + "".join(chr(code) for code in range(0x7F, 0x100))
 _SMUDGE = "\xbf"  # stands for noise beside a digit, which may have been another digit: no pattern of a value takes it
+_PACES = (b"\x11", b"\x13")  # DC1, DC3: ITU-T V.250 §6.2.12
 _BREAK = re.compile(rb"[\r\n]+")
 _PROMPTED = re.compile(r"(?:AT\+CMGS=\d+\s*)?>(.*)", re.DOTALL)  # some put it right behind the echo
 
@@ -24,10 +25,13 @@ class LineBuffer:
 
     def __init__(self) -> None:
         self.prompt = False
+        self.paced = False
+        """XON or XOFF came: the other side controls the flow by characters, which may stand anywhere in a line."""
         self._rest = b""
 
     def feed(self, data: bytes) -> list[str]:
         """The events these bytes complete. NUL is dropped; other noise too, within a line or at its rims, but beside a digit."""
+        self.paced = self.paced or any(pace in data for pace in _PACES)
         *whole, self._rest = _BREAK.split(self._rest + data.translate(None, b"\0"))
         events = []
         for piece in whole:
@@ -134,7 +138,8 @@ def is_announced(header: str, pdu: str) -> bool:
     return found is None or Listed(0, 0, int(found[1]), pdu).whole
 
 
-_FINAL = re.compile(r"OK|ERROR|\+CM[ES] ERROR:.*|COMMAND NOT SUPPORT|TOO MANY PARAMETERS")
+# +CMGS ERROR: Fibocom's G510 (its AT manual, +CMGS).
+_FINAL = re.compile(r"OK|ERROR|\+CM(?:[ES]|GS) ERROR:.*|COMMAND NOT SUPPORT|TOO MANY PARAMETERS")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 
 
@@ -169,12 +174,14 @@ class Listed:
 
 _CMGL = re.compile(r"\+CMGL:\s*(\d+)\s*,\s*(\d+)\s*,(?:.*,)?\s*(\d+)")
 _CMGR = re.compile(r"\+CMGR:\s*(\d+)\s*,(?:.*,)?\s*(\d+)")
+_GLUED = re.compile(r"(?<=[0-9A-Fa-f])(?=\+CMGL:)")  # some leave out the end of line behind a PDU
+_TORN = re.compile(r"[0-9A-F]{8,}")  # so much hex at its beginning, and the line was a PDU's
 
 
 def _with_pdu(pattern: re.Pattern[str], lines: Iterable[str]) -> Iterator[tuple[tuple[int, ...], str]]:
     numbers: tuple[int, ...] | None = None
     pieces: list[str] = []
-    for line in (*lines, "OK"):
+    for line in (*(part for glued in lines for part in _GLUED.split(glued)), "OK"):
         found = pattern.fullmatch(line)
         if found or is_final(line):
             if numbers is not None and any(pieces):
@@ -186,7 +193,7 @@ def _with_pdu(pattern: re.Pattern[str], lines: Iterable[str]) -> Iterator[tuple[
 
 def _joined(pieces: list[str], length: int) -> str:
     """The PDU, without the lines around it that are none; all of them where it is not whole."""
-    hexes = [piece for piece in pieces if is_hex(piece)]
+    hexes = [piece for piece in pieces if is_hex(piece) or _TORN.match(piece)]
     for end in range(1, len(hexes) + 1):
         if Listed(0, 0, length, pdu := "".join(hexes[:end])).whole:
             return pdu
@@ -303,7 +310,7 @@ def registration(line: str) -> str | None:
     # A location, which a URC has in the second place, is quoted or has four hex digits.
     fields = [field.strip() for field in found[1].split(",")]
     stat = fields[0] if len(fields) == 1 or _LOCATION.fullmatch(fields[1]) else fields[1]
-    if not re.fullmatch(r"\d{1,2}", stat) or int(stat) >= len(REGISTRATIONS):
+    if not re.fullmatch(r"0*\d{1,2}", stat) or int(stat) >= len(REGISTRATIONS):
         return "unknown"
     return REGISTRATIONS[int(stat)]
 
@@ -345,8 +352,8 @@ def pin_tries(lines: Iterable[str], pattern: str | None = None) -> int | None:
 
 
 def imei(lines: Iterable[str]) -> str | None:
-    """The answer to +CGSN, with or without its name in front (3GPP TS 27.007 §5.4)."""
-    return _number(lines, r'(?:\+C?GSN:\s*)?"?(\d{14,16})"?')
+    """The answer to +CGSN, with or without its name in front and a serial number behind (3GPP TS 27.007 §5.4)."""
+    return _number(lines, r'(?:\+C?GSN:\s*)?"?(?:IMEI)?(\d{14,16})(?:,.*|"?)')
 
 
 def imsi(lines: Iterable[str]) -> str | None:
@@ -409,6 +416,7 @@ class Cusd:
 _CUSD = re.compile(
     r'\+CUSD:\s*([0-5])(?:\s*,\s*(?:"(.*)"|([^",]*))(?:\s*,\s*(\d{1,3}))?)?\s*,?\s*', re.DOTALL
 )
+_CUSD_WHOLE = re.compile(r'.*".*"\s*,\s*\d{1,3}\s*')
 _CUSD_END = re.compile(r'.*"(?:\s*,\s*\d{1,3})?\s*')
 
 
@@ -421,8 +429,8 @@ def cusd(line: str) -> Cusd | None:
 
 
 def is_open_text(line: str) -> bool:
-    """True if it is a +CUSD whose text goes on in the next line."""
-    return line.startswith("+CUSD:") and line.count('"') % 2 == 1
+    """True if it is a +CUSD whose text goes on in the next line; one that ends in its coding scheme is whole, whatever quotes it has."""
+    return line.startswith("+CUSD:") and line.count('"') % 2 == 1 and not _CUSD_WHOLE.fullmatch(line)
 
 
 def ends_text(line: str) -> bool:

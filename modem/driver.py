@@ -49,6 +49,7 @@ class SerialModem:
         self._sim = opening.Sim(None, None, None)
         self._open = False
         self._barred = not settings.bar_calls
+        self._slowly = False
         self._reference: int | None = None
         self._counts = False
         # Below: written by the reader, guarded by the session's condition.
@@ -88,6 +89,7 @@ class SerialModem:
         with self._session.changed:
             self._doubtful = False
         self._session.sim_failed = False
+        opening.stop_pacing(self._session)
         opening.check_sim(self._session, self._sim)
         if not self._inbox.verify():
             for command in self._quirks.setup:
@@ -216,7 +218,7 @@ class SerialModem:
         self._tell("ctrl-z", self._settings.url)
         with self._session.changed:
             heard, known = self._session.late_verdicts, len(self._session.late_references)
-        said = self._enter()
+        said = self._enter(None if owed else known)
         return self._its_own(said, heard, known) if owed else self._went(said)
 
     def _offer(self, part: Submit) -> None:
@@ -234,7 +236,10 @@ class SerialModem:
                 ) from silence
             if lines[-1] == at.PROMPT:
                 self._tell("pdu", self._settings.url)
-                self._session.put(part.pdu)
+                if self._slowly:
+                    self._session.put_slowly(part.pdu)
+                else:
+                    self._session.put(part.pdu)
                 return
             verdict = verdicts.verdict(lines[-1])
             if verdict is None:  # a stray OK: the prompt may come yet
@@ -257,8 +262,11 @@ class SerialModem:
                 self._session.resync()
             raise
 
-    def _enter(self) -> int | NotSubmitted:
-        """Ctrl-Z, and what the modem says to it: the reference, or a refusal. Raises MaybeSubmitted for anything else."""
+    def _enter(self, known: int | None) -> int | NotSubmitted:
+        """Ctrl-Z, and what the modem says to it: the reference, or a refusal. Raises MaybeSubmitted for anything else.
+
+        known: how many late references there were before; None where one of an earlier SMS may come.
+        """
         try:
             lines = self._session.ask(CTRL_Z, self._cmgs_seconds, end="")
         except Silence as silence:
@@ -278,6 +286,12 @@ class SerialModem:
             code, why = death.code, death.detail
         else:
             code, why = "no_reference", f"the modem answered {lines[-1]} without a reference"
+            if (
+                lines == ["OK"]
+                and known is not None
+                and (behind := self._session.behind_ok(known)) is not None
+            ):
+                return behind
         for line in lines:
             reference = at.message_reference(line)
             if reference is not None:
@@ -289,6 +303,9 @@ class SerialModem:
         self._session.owed = None
         if verdicts.leaves_doubt(verdict):
             raise MaybeSubmitted(verdict.code, verdict.detail, blame=verdict.blame)
+        if verdict.code in verdicts.TORN_PDU and not self._slowly:
+            self._slowly = True  # the next one, that is: a PDU is never given twice here
+            return NotSubmitted(verdict.code, verdict.detail, blame=verdict.blame, retryable=True)
         return self._refused(verdict)
 
     def _went(self, said: int | NotSubmitted) -> int:

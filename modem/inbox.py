@@ -19,6 +19,7 @@ _MOST_HANGS = 2  # of +CMGL one after the other, each as long as its patience; t
 _MOST_BAD_SLOTS = 3  # that can never be read, of one storage; each costs its patience three times
 _SLOT_TRIES = 2
 _STORAGES = ("SM", "ME", "SR")  # 3GPP TS 27.005 §3.1; MT is SM and ME together
+_REMOVALS = 2  # of one SMS; what then is still there cannot be removed
 _UNNAMED = "SM"  # for a modem without +CPMS: its only storage, whatever it is
 
 # 3GPP TS 27.005 §3.4.1, best first: mode, mt, bm, ds, and bfr for those that want all five. In mode 3 a hint comes also within an answer.
@@ -57,7 +58,11 @@ class Inbox:
         self._readable: set[str] = set()
         self._hangs = 0
         self._chances = _CHANCES
-        self._at_once = False
+        self._way = 0
+        self._used: dict[str, int] = {}
+        self._uncounted: dict[str, int] = {}
+        self._deaf_slots = False
+        self._numbered: set[str] = set()
         self._guessed = False
         self._indicated: tuple[int, ...] | None = None
         self._acknowledges = False
@@ -155,8 +160,8 @@ class Inbox:
         return False
 
     def _choose_storages(self) -> None:
-        session = self._session
-        offered = at.memories_offered(self._surely("AT+CPMS=?"))
+        # Asked twice: a name in which a character was lost would be left out as long as the session lasts.
+        offered = _all_of(*(at.memories_offered(self._session.attempt("AT+CPMS=?")) for _ in range(2)))
         self._guessed = not offered or not offered[0]
         if self._guessed:
             # A modem that does not tell which storages it has.
@@ -166,16 +171,22 @@ class Inbox:
             self._keep_the_current_one()
             return
         first, second, third = (*offered, offered[-1], offered[-1])[:3]
-        received = next((name for name in (*_STORAGES[:2], *third) if name in third), first[0])
-        # mem2 is not used: it holds the other storage, so that one query counts both.
-        other = next((name for name in _STORAGES[:2] if name in second and name != received), received)
-        self._storages = tuple(name for name in _STORAGES if name in first) or (received,)
-        read = received if received in first else self._storages[0]
-        for choice in ([read, other, received], [read, received, received], [read]):
-            if session.attempt(_cpms(choice)):
-                self._memories = choice
-                self._drop_reports_that_cannot_be_read()
-                return
+        receiving = dict.fromkeys(name for name in (*_STORAGES[:2], *third) if name in third)
+        refused: list[str] = []
+        for received in receiving or (first[0],):
+            # mem2 is not used: it holds the other storage, so that one query counts both.
+            others = (name for name in _STORAGES[:2] if name in second and name not in (received, *refused))
+            other = next(others, received)
+            storages = tuple(name for name in _STORAGES if name in first and name not in refused)
+            self._storages = storages or (received,)
+            read = received if received in first else self._storages[0]
+            for choice in ([read, other, received], [read, received, received], [read], [read] * 3):
+                if self._surely(_cpms(choice)):
+                    self._memories = choice
+                    self._drop_reports_that_cannot_be_read()
+                    return
+            refused.append(received)  # it is only offered; or not ready, and looked for again
+            self._guessed = True
         raise ModemError("no_storage", "the modem refuses every storage for SMS (AT+CPMS): use another stick")
 
     def _surely(self, command: str) -> list[str]:
@@ -183,13 +194,15 @@ class Inbox:
         return self._session.attempt(command) or self._session.attempt(command)
 
     def _drop_reports_that_cannot_be_read(self) -> None:
-        """Some offer SR and refuse it: nothing may be sent there."""
+        """Some offer SR and refuse it, or have no room there: nothing may be sent there."""
         if "SR" in self._storages and self._storages != ("SR",):
             try:
-                self._select("SR")
+                room = at.numbers("+CPMS", self._select("SR"))[1:2]
             except ModemLost:
                 raise
             except ModemError:
+                room = (0,)
+            if room == (0,):
                 self._storages = tuple(name for name in self._storages if name != "SR")
 
     def _keep_the_current_one(self) -> None:
@@ -212,6 +225,7 @@ class Inbox:
         counts = {name: (used, total) for name, used, total in at.memories(self._session.query("AT+CPMS?"))}
         if not counts:
             return [Usage(name, len(self._list(name)), 0) for name in self._storages]
+        self._used = {name: used for name, (used, _) in counts.items()}
         return [Usage(name, *counts[name]) for name in self._storages if name in counts]
 
     def inbox(self, storage: str | None = None) -> list[Stored]:
@@ -220,7 +234,9 @@ class Inbox:
             if name.startswith("+"):
                 continue
             try:
-                found += self._list(name)
+                # Where two names are one memory, each SMS lies in the same slot of both.
+                known = {(stored.index, stored.pdu) for stored in found}
+                found += [one for one in self._list(name) if (one.index, one.pdu) not in known]
             except ModemLost:
                 raise
             except ModemError:
@@ -245,12 +261,38 @@ class Inbox:
             self._hangs += no.code == "no_answer"
             return self._list_one_by_one(storage)
         self._hangs = 0
+        missing = self._used.get(storage, 0) - len(entries)
+        if missing > self._uncounted.get(storage, 0):
+            # Some list nothing, or not all, of what they count.
+            one_by_one = self._perhaps_one_by_one(storage)
+            self._uncounted[storage] = missing - max(0, len(one_by_one) - len(entries))
+            if len(one_by_one) > len(entries):
+                self._hangs = _MOST_HANGS
+                return one_by_one
+        if entries and storage not in self._numbered:
+            if not self._is_there(storage, entries[0]):
+                one_by_one = self._perhaps_one_by_one(storage)
+                if len(one_by_one) >= len(entries):
+                    # Some number what they list from 1 on, wherever it lies.
+                    self._hangs = _MOST_HANGS
+                    return one_by_one
+            self._numbered.add(storage)
         found = []
         for entry in entries:
             stored = Stored(storage, entry.index, entry.pdu, entry.stat)
             # A PDU that noise fell into is read once more; what stays odd is kept as it is.
             found.append(stored if entry.whole else self._read_again(stored))
         return found
+
+    def _is_there(self, storage: str, entry: at.Listed) -> bool:
+        """Whether it lies in the slot by which it was listed; believed where that cannot be read, or is read otherwise."""
+        try:
+            there = self.read(storage, entry.index)
+        except ModemLost:
+            raise
+        except ModemError:
+            return True
+        return not entry.whole or (there is not None and there.pdu == entry.pdu.upper())
 
     def _read_again(self, stored: Stored) -> Stored:
         try:
@@ -259,6 +301,15 @@ class Inbox:
             raise
         except ModemError:
             return stored
+
+    def _perhaps_one_by_one(self, storage: str) -> list[Stored]:
+        """The same, or nothing where that fails: there is a list already."""
+        try:
+            return self._list_one_by_one(storage)
+        except ModemLost:
+            raise
+        except ModemError:
+            return []
 
     def _list_one_by_one(self, storage: str) -> list[Stored]:
         used, total = {
@@ -333,12 +384,36 @@ class Inbox:
     def forget(self, stored: Stored) -> bool:
         if stored.storage.startswith("+"):
             return self._acknowledge(stored)
-        there = self.read(stored.storage, stored.index)
-        if there is None or there.pdu != stored.pdu.upper():
+        if not at.is_hex(stored.pdu):
+            raise ModemError(
+                "garbled",
+                "noise falls into this SMS whenever it is read: it stays where it is",
+                retryable=True,
+            )
+        if not self._holds(stored):
             return False
         self._tell("cmgd", self._port)
-        self._session.command(f"AT+CMGD={stored.index}")
-        return True
+        for _ in range(_REMOVALS):
+            self._session.command(f"AT+CMGD={stored.index}")
+            if not self._still_holds(stored):
+                return True
+        raise ModemError("not_removed", "the modem says that it removed an SMS, and has it still")
+
+    def _holds(self, stored: Stored) -> bool:
+        there = self.read(stored.storage, stored.index)
+        return there is not None and there.pdu == stored.pdu.upper()
+
+    def _still_holds(self, stored: Stored) -> bool:
+        """Some say OK and remove nothing. One that cannot be asked of an empty slot is believed."""
+        if self._deaf_slots:
+            return False
+        try:
+            return self._holds(stored)
+        except ModemLost:
+            raise
+        except ModemError as no:
+            self._deaf_slots = no.code == "no_answer"
+            return False
 
     def _acknowledge(self, stored: Stored) -> bool:
         with self._session.changed:
@@ -351,24 +426,28 @@ class Inbox:
             self._direct.remove(stored)
         return True
 
-    def _select(self, storage: str) -> None:
-        """Make it mem1, by which +CMGL, +CMGR and +CMGD go, unless it is."""
-        if self._memories[:1] == [storage]:
-            return
-        wanted = [storage, *self._memories[1:]]
-        if not self._at_once:
+    def _select(self, storage: str) -> list[str]:
+        """Make it mem1, by which +CMGL, +CMGR and +CMGD go, unless it is; what was answered to that."""
+        memories = self._memories
+        if memories[:1] == [storage]:
+            return []
+        # Some take all of them or none (Huawei's E3372-325), some only the same one everywhere (Samsung, Sony Ericsson).
+        ways = ([storage], [storage, *memories[1:]], [storage] * len(memories))
+        for way, names in enumerate(ways):
+            if way < self._way:
+                continue
             try:
-                self._session.command(_cpms([storage]))
+                said = self._session.command(_cpms(names))
             except ModemLost:
                 raise
             except ModemError:
-                if len(wanted) == 1:
+                if way == len(ways) - 1 or len(memories) == 1:
                     raise
-                self._session.command(_cpms(wanted))
-                self._at_once = True  # it takes all of them or none: Huawei's E3372-325
-        else:
-            self._session.command(_cpms(wanted))
-        self._memories = wanted
+            else:
+                self._way = way
+                self._memories = [*names, *memories[len(names) :]]
+                return said
+        return []
 
     # hearing
 
@@ -387,6 +466,15 @@ class Inbox:
         """The slots that were named; the session's condition is held. A storage by another name says only that something came."""
         hints, self.hints = self.hints, set()
         return {hint if hint[0] in self._storages else ("", 0) for hint in hints}
+
+
+def _all_of(*answers: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Each group with the names that any of the answers has there."""
+    groups = max(map(len, answers))
+    return [
+        tuple(dict.fromkeys(name for one in answers if place < len(one) for name in one[place]))
+        for place in range(groups)
+    ]
 
 
 def _cpms(names: Sequence[str]) -> str:

@@ -19,8 +19,18 @@ _WAKE_SECONDS = 0.5  # one try of AT; a modem that is awake answers within 0.1 s
 _WORDS = "ATQ0V1"  # ITU-T V.250 §6.2.5, §6.2.6: results are said, in words
 _GUARD_SECONDS = 1.1  # of silence around +++: register S12 of the makers' manuals, 1 s when nobody set it
 _NO_SIM = ("NOT INSERTED", "SIM NOT INSERTED", "NO SIM", "SIM REMOVED", "SIM ABSENT")
+_READY = (
+    "READY",
+    "SIM PIN2",
+    "SIM PUK2",
+)  # the second PIN guards fixed dialling, and no SMS (3GPP TS 27.007 §8.3)
+_LOCKED = (
+    *("SIM PIN", "SIM PUK", "PH-SIM PIN", "PH-FSIM PIN", "PH-FSIM PUK", "PH-NET PIN", "PH-NET PUK"),
+    *("PH-NETSUB PIN", "PH-NETSUB PUK", "PH-SP PIN", "PH-SP PUK", "PH-CORP PIN", "PH-CORP PUK"),
+)  # 3GPP TS 27.007 §8.3
 _STARTING = ("NOT READY", "SIM CRASH")  # SIMCom's A76 also says CRASH of one that it starts anew
 _SIM_FAILS_SECONDS = 5.0  # SIMCom's A76 calls one that is starting a failure, for a moment
+_SIM_LOOKS = 4  # at a SIM that tells another number each time
 _SIM_PAUSE = 1.0  # seconds between two looks at a SIM that is not ready yet
 _LAST_TRIES = 2  # the last try is left to a person: after it the SIM wants its PUK
 _PIN_TRIES = 'AT+CPINR="SIM PIN"'  # 3GPP TS 27.007 §8.65
@@ -189,7 +199,7 @@ def _locked(state: str) -> SimLocked:
 
 def _settled_pin_state(session: Session, patience: timedelta) -> str | None:
     """What the SIM wants, None for nothing, once it has started. Raises ModemError for one that is not there, or not ready in time."""
-    waited = 0.0
+    waited, told = 0.0, ""
     while True:
         try:
             state = _pin_state(session)
@@ -199,12 +209,17 @@ def _settled_pin_state(session: Session, patience: timedelta) -> str | None:
                 raise
             waited += 0 if failing else sum(BUSY_PAUSES)
         else:
-            if state is None or state == "READY":
+            if state is None or state in _READY:
                 return None
             if state in _NO_SIM:
                 raise ModemError(verdicts.CMS[310].code, verdicts.CMS[310].detail, blame="sim")
-            if state not in _STARTING:
+            if state in _LOCKED or state == told:
                 return state
+            if (
+                state not in _STARTING
+            ):  # no word of the standard is believed when told twice, for a line may lose a character
+                told = state
+                continue
         if waited >= patience.total_seconds():
             raise ModemError(
                 "sim_not_ready",
@@ -234,6 +249,8 @@ _STATE_OF = {
     verdicts.CMS[311].code: "SIM PIN",
     verdicts.CMS[312].code: "PH-SIM PIN",
     verdicts.CMS[316].code: "SIM PUK",
+    verdicts.CMS[317].code: "SIM PIN2",
+    verdicts.CMS[318].code: "SIM PUK2",
     verdicts.NETWORK_LOCKED.code: "PH-NET PIN",
 }
 
@@ -254,12 +271,18 @@ def identify(
     session: Session, maker: str | None, model: str | None, patience: timedelta
 ) -> tuple[Identity, Sim]:
     """Stick and SIM by their numbers, each from the first query that a modem answers; a SIM that tells none yet is waited for."""
+    stop_pacing(session)
     sim, waited = _sim(session), 0.0
     while sim.iccid is None and sim.imsi is None and waited < patience.total_seconds():
         session.pause(_SIM_PAUSE)
         session.check()
         waited += _SIM_PAUSE
         sim = _sim(session)
+    # A digit that was lost on the line would make it another SIM: told twice alike, it is believed.
+    for _ in range(_SIM_LOOKS):
+        before, sim = sim, _sim(session)
+        if before == sim:
+            break
     identity = Identity(
         imei=at.imei(session.attempt("AT+CGSN")),
         imsi=sim.imsi,
@@ -270,6 +293,12 @@ def identify(
         own_number=at.own_number(session.attempt("AT+CNUM")),
     )
     return identity, sim
+
+
+def stop_pacing(session: Session) -> None:
+    """No flow control by characters, which spoil numbers and PDUs (ITU-T V.250 §6.2.12), where the modem uses it."""
+    if session.take_paced():
+        session.attempt("AT+IFC=0,0")
 
 
 def _sim(session: Session) -> Sim:
@@ -302,6 +331,8 @@ def check_sim(session: Session, sim: Sim, *, first: bool = False) -> None:
                 session.end(no.code, no.detail)
                 session.check()
             continue
-        if found is not None and found != known:
+        if found is None or found == known:
+            continue
+        if parse(session.attempt(query)) != known:  # unless a digit was lost on the line
             session.end("sim_changed", "another SIM is in the modem now: it is opened again")
             session.check()

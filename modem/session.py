@@ -17,6 +17,9 @@ from modem.transport import Transport
 # Seconds, before each repetition of a command that the SIM or the modem was too busy for.
 BUSY_PAUSES = (0.2, 0.5, 1.0, 2.0, 3.0)
 
+_FIFO = 16  # bytes that a UART holds (NS16550A) …
+_FIFO_SECONDS = 0.02  # … and longer than it takes to fetch them at 9600 baud
+
 _ANSWERS = (
     "+CMGL:",
     "+CMGR:",
@@ -104,6 +107,12 @@ class Session(GsmModem, Transport):  # type: ignore[misc]
     def put(self, text: str) -> None:
         """Bytes, without waiting for anything."""
         GsmModem.write(self, text, waitForResponse=False, writeTerm="")
+
+    def put_slowly(self, text: str) -> None:
+        """Bytes in small pieces, for a UART that loses some of many at once."""
+        for start in range(0, len(text), _FIFO):
+            self.put(text[start : start + _FIFO])
+            self.pause(_FIFO_SECONDS)
 
     def end(self, code: str, detail: str) -> None:
         """The session is over for this reason; every call from now on raises it."""

@@ -28,6 +28,7 @@ _READ_SECONDS = 1.0  # how long one read blocks; cancel_read ends it early
 _READ_SECONDS_WITHOUT_CANCEL = 0.2  # socket:// and rfc2217:// have no cancel_read: close waits so long
 _WRITE_SECONDS = 10.0  # a command line takes 4 ms at 115200 baud; a port that takes none for so long is stuck
 _OK_SECONDS = 5.0  # behind +CMGS its OK follows at once
+_BEHIND_SECONDS = 1.0  # where the two are said the other way round
 _SMS_COMMANDS = (
     "AT+CM",
     "AT+CN",
@@ -157,6 +158,12 @@ class Transport(SerialComms):  # type: ignore[misc]
                 return None
             return self._ask(Pending(data), timeout, prompt=expectedResponseTermSeq is not None)
 
+    def take_paced(self) -> bool:
+        """Whether XON or XOFF came since the last call."""
+        with self.changed:
+            paced, self._lines.paced = self._lines.paced, False
+            return paced
+
     def resync(self) -> None:
         """After a timeout: ESC and marked queries until one is answered in step. Raises PortDied where none is."""
         with self._txLock:
@@ -167,12 +174,24 @@ class Transport(SerialComms):  # type: ignore[misc]
                     self._ask(Pending(f"AT{mark}?\r", f"{mark}:"), self._drain_seconds)
                 except TimeoutException:
                     continue
+                self._stray_ok = False
                 return
             self._die(
                 "out_of_step",
                 "the modem no longer answers: it is opened again; if that fails, plug it in again",
             )
             self.check()
+
+    def behind_ok(self, known: int) -> int | None:
+        """The +CMGS that some say behind the OK of their Ctrl-Z; None if none comes at once. `known`: late references before it."""
+        with self.changed:
+            self.changed.wait_for(
+                lambda: len(self.late_references) > known or self.death is not None, _BEHIND_SECONDS
+            )
+            if len(self.late_references) <= known:
+                return None
+            self._stray_ok = False  # it came before
+            return self.late_references.pop(known)
 
     def _ask(self, pending: Pending, timeout: float, *, prompt: bool = False) -> list[str]:
         with self.changed:

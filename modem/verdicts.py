@@ -162,13 +162,16 @@ NETWORK_LOCKED = CME[40]
 BUSY = frozenset({"sim_busy", "please_wait"})
 """Codes that ask to repeat the command a little later."""
 
+TORN_PDU = frozenset({CMS[304].code, CMS[305].code})
+"""What a modem says of a PDU that its UART lost a part of (3GPP TS 27.005 §3.2.5)."""
+
 EMPTY_SLOT = frozenset({"invalid_memory_index", "invalid_index", "not_found"})
 
 UNKNOWN_COMMAND = frozenset({"error", "operation_not_supported"})
 
 _IN_DOUBT = re.compile(r"network_timeout|unknown_error|unknown|error|cm[es]_error|cms_[3-9]\d\d+|cme_\d+")
 
-_ERROR = re.compile(r"\+(CM[ES]) ERROR:\s*(.*)")
+_ERROR = re.compile(r"\+(CM(?:[ES]|GS)) ERROR:\s*(.*)")
 _BY_TEXT = {verdict.code: verdict for table in (CME, CMS) for verdict in table.values()} | {
     f"{lock}_{code}_required": NETWORK_LOCKED  # as 3GPP TS 27.007 §9.2.2.3 spells them
     for lock in (
@@ -188,7 +191,7 @@ def verdict(line: str) -> Verdict | None:
         if line == "OK" or not at.is_final(line):
             return None
         return Verdict("error", "modem", False, f"the modem answered {line}")
-    family, said = found[1], found[2].strip().strip('"')
+    family, said = "CME" if found[1] == "CME" else "CMS", found[2].strip().strip('"')
     if said.isascii() and said.isdigit():
         number = int(said)
         known = (CMS if family == "CMS" else CME).get(number)

@@ -109,6 +109,8 @@ class Peer:
         said = turns.pop(0) if turns else usual
         if command.startswith("AT+CMGS=") and b">" in said:
             self._text = ""
+        if command.startswith("AT+CMGD=") and said == b"\r\nOK\r\n":
+            self.answers.pop(command.replace("CMGD", "CMGR"), None)
         self._hear(command)  # before it answers, for who asked goes on at once
         self.say(said)
 

@@ -89,6 +89,8 @@ class ScriptedStick:
         with self._changed:  # before it answers, for who asked goes on at once
             self.heard.append(command)
             self._changed.notify_all()
+        if command.startswith("AT+CMGD="):
+            self.answers.pop(command.replace("CMGD", "CMGR"), None)
         if answer:
             self.say(answer)
 

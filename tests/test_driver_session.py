@@ -75,7 +75,7 @@ def test_a_sim_that_never_gets_ready_is_no_locked_one(peer: Peer) -> None:
         (b"\r\n+CME ERROR: 40\r\n", "sim_network_locked"),
         (b"\r\n+CME ERROR: network personalization PIN required\r\n", "sim_network_locked"),
         (b"\r\n+CMS ERROR: 312\r\n", "sim_network_locked"),
-        (line("+CPIN: SIM PIN2"), "sim_locked"),
+        (line("+CPIN: BLOCKED"), "sim_locked"),
     ],
 )
 def test_why_a_sim_cannot_be_used(peer: Peer, answer: bytes, code: str) -> None:

@@ -32,6 +32,7 @@ LOOK_AGAIN = timedelta(milliseconds=500)  # for a port or stick that is away: a 
 BOOTS = timedelta(minutes=1)  # a stick may be silent so long after its port appeared …
 BOOT_RETRY = timedelta(seconds=5)  # … and is tried at least so often meanwhile
 UNREGISTERED = timedelta(minutes=10)  # a network is seldom away for longer: then the modem may be what hangs
+REFUSALS = 2  # SMS in a row that the modem itself refused: one of them may be chance
 CALM_AGAIN = timedelta(minutes=1)  # a session that lasted so long ends the growing pauses before the next
 TALKED = timedelta(seconds=45)  # a USSD dialogue that nobody goes on with is ended, before most networks do
 
@@ -90,6 +91,7 @@ class LaneWorker:
         self._told: set[str] = set()
         self._ladder = Ladder()
         self._restart_next = False
+        self._refusals = 0
         self._registered_at: datetime | None = None
         self._try_at: datetime | None = None
         self._hungry = threading.Event()
@@ -543,4 +545,19 @@ class LaneWorker:
             session.status_at = None
         if sent.deadline is not None:
             session.receiver.expect(sent.deadline)
+        self._watch_refusals(session, sent.refused)
         return True
+
+    def _watch_refusals(self, session: _Session, refused: bool) -> None:
+        """A modem that takes nothing to send, though all else works, is healed before many questions are spent on it."""
+        self._refusals = self._refusals + 1 if refused else 0
+        if self._refusals < REFUSALS:
+            return
+        reason = "it refuses every SMS"
+        rung = self._ladder.trouble(self._clock(), Rung.SESSION)
+        if rung is Rung.MODEM:
+            over = self._restart(session.modem, session.usb_path, reason)
+        else:
+            over = self._heal(rung, session.usb_path, reason)
+        if over:
+            raise ModemLost("refuses", reason)

@@ -74,7 +74,10 @@ class Receiver:
                     here = sum(s.storage == usage.storage for s in found)
                     whole = whole or usage.used != self._left.get(usage.storage, 0) + here
         if whole:
-            found = self._modem.inbox()
+            # What a hint led to stays, though it be gone: some remove what they give out.
+            listing = self._modem.inbox()
+            listed = {stored.pdu for stored in listing}
+            found = [stored for stored in found if stored.pdu not in listed] + listing
         elif not found and not counted:
             return False
         self._take_in(found, whole, whole or counted, now)

@@ -44,12 +44,14 @@ class _Doubt:
 class Sent:
     """What a step did: nothing until `wait_until`, or one message; `deadline` if its reply is waited for.
 
-    no_network: it was refused for a reason that may be the network's, so how the modem is registered is to be asked.
+    no_network: it was refused for a reason that may be the network's, so how the modem is registered is to be asked ·
+    refused: the modem itself is why it did not go, and may take the next one.
     """
 
     wait_until: datetime | None = None
     deadline: datetime | None = None
     no_network: bool = False
+    refused: bool = False
 
 
 class Sender:
@@ -81,7 +83,7 @@ class Sender:
         self._clock = clock
         self._status_reports = status_reports
         self._number_type: NumberType = number_type
-        self._no_network = False
+        self._no_network = self._refused = False
         self._desk = desk
         self._verdict_within = verdict_within
         self._parts = 1
@@ -145,7 +147,7 @@ class Sender:
     def step(self) -> Sent:
         """Claim and send one message, a phone's answer first; or say until when there is nothing."""
         now = self._clock()
-        self._no_network = False
+        self._no_network = self._refused = False
         if not self._may_send():
             return Sent(wait_until=now + NO_LEASE)
         self._write_what_was_not()
@@ -157,9 +159,9 @@ class Sender:
             return Sent(wait_until=min(claimed or now + IDLE, now + IDLE))
         if isinstance(claimed, phones.DueAnswer):
             self._answer_phone(claimed, now)
-            return Sent(no_network=self._no_network)
+            return Sent(no_network=self._no_network, refused=self._refused)
         deadline = self._ask(claimed)
-        return Sent(deadline=deadline, no_network=self._no_network)
+        return Sent(deadline=deadline, no_network=self._no_network, refused=self._refused)
 
     def _write_what_was_not(self) -> None:
         """The database was away when the last message was claimed or ended: nothing is claimed before that is written."""
@@ -370,6 +372,7 @@ class Sender:
             references = self._modem.submit(parts, go)
         except NotSubmitted as error:
             self._no_network = error.blame == "network"
+            self._refused = error.blame == "modem" and error.retryable
             raise
         except (MaybeSubmitted, ModemLost) as error:
             self._no_network = error.blame == "network"
