@@ -204,6 +204,20 @@ def test_while_its_stick_is_away_a_question_waits_on(stage: Stage) -> None:
     assert stage.run(until=stage.ended(silent), minutes=6)
 
 
+@pytest.mark.parametrize("hours", [1, 30, 24 * 10])
+def test_an_answer_that_waited_while_the_gateway_was_off_is_its_question_s(stage: Stage, hours: int) -> None:
+    one = stage.ask(card(1))
+    stage.turn()
+    assert stage.state(one) is State.AWAITING_REPLY
+    stage.die()
+    stage.clock.advance(hours=hours)
+    stage.network.step(stage.clock.now)
+    stage.boot()
+    view = stage.answered(one)
+    assert (view.outcome, view.late) == ("found", False)
+    stage.judge()
+
+
 def test_a_stick_that_is_away_for_good_ends_the_wait_and_a_reply_is_late(stage: Stage) -> None:
     one = stage.ask(card(1))
     stage.turn()

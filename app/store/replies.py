@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, text, union
+from sqlalchemy import bindparam, func, or_, select, text, union
 
 from app.domain.states import Outcome, Role, State
 from app.store import tables as t
@@ -56,6 +56,12 @@ _BY_HOLD = union(
         _s.held_until > bindparam("moment", type_=t.UtcTime()),
     ),
 )
+# What is in flight or holds counts whatever its age: a SIM may have lain in a drawer meanwhile.
+_RECENT = or_(
+    _s.opened_at > bindparam("since", type_=t.UtcTime()),
+    text("submissions.in_flight"),
+    _s.held_until > bindparam("moment", type_=t.UtcTime()),
+)
 _BY_SUBJECT = (
     select(_s.id)
     .join_from(t.questions, t.submissions, _s.question_id == _q.id)
@@ -63,7 +69,7 @@ _BY_SUBJECT = (
         _q.subject_index.in_(bindparam("subjects", expanding=True)),
         _s.sim_id == bindparam("sim"),
         _s.conversation == bindparam("talk"),
-        _s.opened_at > bindparam("since", type_=t.UtcTime()),
+        _RECENT,
     )
 )
 _BY_TEXT = (
@@ -92,7 +98,7 @@ _ASKED = (
     .join_from(t.submissions, t.questions, _s.question_id == _q.id)
     .where(
         _s.id.in_(bindparam("ids", expanding=True)),
-        _s.opened_at > bindparam("since", type_=t.UtcTime()),
+        _RECENT,
         _s.state != "refused",
     )
     .order_by(_s.id)
@@ -120,17 +126,16 @@ def asked(
     body: str,
     now: datetime,
 ) -> list[Asked]:
-    """The submissions of the last 24 hours on this SIM and conversation that can matter to a text: those about a card (kind, number)
+    """The submissions of the last 24 hours, or still in flight or holding, on this SIM and conversation that can matter to a text: those about a card (kind, number)
     that it names (`any_subject`: about any card); if there is none, those that hold, and those it answered within the hour."""
     place = {"sim": sim_id, "talk": conversation}
+    lately = {"since": now - WINDOW, "moment": now}
     ids: set[str] = set()
     if any_subject:
         ids = {row.id for row in tx.execute(_ALL, {**place, "since": now - WINDOW})}
     elif subjects:
         wanted = [tx.index(f"subject {kind}", number) for kind, number in subjects]
-        ids = {
-            row.id for row in tx.execute(_BY_SUBJECT, {**place, "subjects": wanted, "since": now - WINDOW})
-        }
+        ids = {row.id for row in tx.execute(_BY_SUBJECT, {**place, **lately, "subjects": wanted})}
     if any_subject or not ids:
         # A text that names a card that was asked about is about no other.
         ids |= {row.id for row in tx.execute(_BY_HOLD, {**place, "moment": now})}
@@ -139,7 +144,7 @@ def asked(
     if not ids:
         return []
     found = []
-    for row in tx.execute(_ASKED, {"ids": list(ids), "since": now - WINDOW}).all():
+    for row in tx.execute(_ASKED, {"ids": list(ids), **lately}).all():
         answer = tx.execute(_ANSWER_OF, {"question": row.question_id}).first() if row.answered_at else None
         found.append(
             Asked(
