@@ -203,8 +203,8 @@ class LaneWorker:
         except GatewayError:
             return "this lane's row was given to somebody else"
         return (
-            "this process was held up for longer than its lease of 10 s lasts, so the lane was freed; it is opened again. "
-            "If that happens often, look at the load of this machine and at its disk"
+            "this process was held up, or had no database, for longer than its lease of 10 s lasts, so the lane was freed; it is "
+            "opened again. If that happens often, look at the database, the load of this machine and its disk"
         )
 
     def _ask_again(self, session: _Session, error: ModemError) -> None:

@@ -41,6 +41,14 @@ from app.store.sealing import Keyring, load_keys
 T = TypeVar("T")
 
 GROUP = 64  # functions committed together at most: keeps one commit under some 30 ms
+LOST_SOON = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""For libpq: a database host that vanished is noticed within some 10 s, not after the two hours of the kernel's own keepalives."""
 BUSY_SECONDS = 15  # how long another process's short write may hold SQLite up
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -299,8 +307,11 @@ def first_line(error: DBAPIError) -> str:
 
 
 def _unwritable(error: DBAPIError) -> GatewayError:
+    said = first_line(error)
+    away = any(word in said.lower() for word in ("connect", "server", "terminat"))
+    mend = "Check that its server runs and can be reached" if away else "Free space on its disk"
     return Unavailable(
-        f"The database cannot be written ({first_line(error)}), so nothing was accepted. Free space on its disk, then try again."
+        f"The database cannot be written ({said}), so nothing was accepted. {mend}, then try again."
     )
 
 
@@ -334,7 +345,14 @@ def _sqlite_engine(url: str, *, serving: bool, reading: bool) -> Engine:
 
 
 def _postgres_engine(url: str) -> Engine:
-    return create_engine(url, pool_size=24, max_overflow=48, pool_pre_ping=True, hide_parameters=True)
+    return create_engine(
+        url,
+        pool_size=24,
+        max_overflow=48,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args=LOST_SOON,
+    )
 
 
 def database_path(url: str) -> Path | None:
