@@ -356,6 +356,7 @@ def test_a_paused_lane_receives_but_does_not_send(stage: Stage) -> None:
     stage.answered(one)
     stage.run(minutes=2)
     assert stage.lane().state == "paused"
+    assert stage.workers["xl-1"].ready == (False, "paused: `bpjs-sms lanes resume xl-1`")
     assert stage.state(two) is State.QUEUED
     stage.store.write(lambda tx: lanes.set_lane(tx, "xl-1", now=stage.clock.now, paused=False))
     stage.answered(two, seconds=14)

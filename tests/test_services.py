@@ -212,6 +212,7 @@ def test_senders_lead_to_a_conversation(tmp_path: Path) -> None:
         TOML.replace("test-balance", "test-other")
         .replace('"2757"', '"7070"')
         .replace('"BPJSTKU*"', '"SAMSAT"')
+        .replace('phone = ["SALDO"]', 'phone = ["PAJAK"]')
     )
     catalogue = Catalogue.load(written(tmp_path / "s", one=TOML, two=other))
     assert [s.name for s in catalogue.by_sender("+2757")] == ["test-balance"]
@@ -226,12 +227,19 @@ def test_lint_names_the_line_that_a_shared_sender_needs(tmp_path: Path) -> None:
         TOML.replace("test-balance", "test-other")
         .replace('conversation = "2757"\n', "")
         .replace("BPJSTKU*", "BPJS*")
+        .replace('phone = ["SALDO"]', 'phone = ["PAJAK"]')
     )
     (problem,) = lint(Catalogue.load(written(tmp_path / "s", one=TOML, two=other)))
     assert 'add the line `conversation = "2757"` to test-other.toml' in problem
     wide = other.replace('"2757"', '"7070"')
     (problem,) = lint(Catalogue.load(written(tmp_path / "w", one=TOML, two=wide)))
     assert "BPJSTKU*" in problem
+
+
+def test_lint_names_a_phone_s_word_that_two_services_take(tmp_path: Path) -> None:
+    other = TOML.replace("test-balance", "test-other").replace('phone = ["SALDO"]', 'phone = ["saldo"]')
+    (problem,) = lint(Catalogue.load(written(tmp_path / "s", one=TOML, two=other)))
+    assert 'both answer phones that text "saldo"' in problem
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,13 @@ def lint(catalogue: Catalogue) -> list[str]:
                 f'{one.name} and {other.name} are both answered by "{shared}", so their replies could be confused: '
                 f'add the line `conversation = "{one.conversation}"` to {other.name}.toml'
             )
+        words = {word.casefold() for word in one.phone}
+        for word in other.phone:
+            if word.casefold() in words:
+                problems.append(
+                    f'{one.name} and {other.name} both answer phones that text "{word}", and only one can be meant: '
+                    f"take it out of `phone` in {other.name}.toml"
+                )
     return problems
 
 

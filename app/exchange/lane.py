@@ -153,6 +153,8 @@ class LaneWorker:
         session = self._session
         if session is None:
             return False, self._reason or "not opened yet"
+        if session.sender.paused:
+            return False, f"paused: `bpjs-sms lanes resume {self.name}`"
         return session.state is LaneState.REGISTERED, session.state.value
 
     def _drop(self) -> None:

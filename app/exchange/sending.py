@@ -87,6 +87,8 @@ class Sender:
         self._desk = desk
         self._verdict_within = verdict_within
         self._parts = 1
+        self.paused = False
+        """Whether the lane's row said so at the last claim."""
         # In the order in which they went out; None: of no question, or of the session before.
         self._doubts: list[_Doubt | None] = [None] if owes else []
         self._late: list[int] = []
@@ -172,6 +174,7 @@ class Sender:
     def _claim(self, tx: Tx, now: datetime) -> phones.DueAnswer | submissions.Claimed | datetime | None:
         place = self._place
         budget = lanes.budget(tx, place.lane, place.fence, now)
+        self.paused = budget.paused
         if budget.paused:
             return now + IDLE
         if budget.next_send_at is not None:

@@ -280,7 +280,7 @@ class Settings(BaseSettings):
 
 def _check_pin(pin: str) -> None:
     if not re.fullmatch(r"[0-9]{4,8}", pin):  # 3GPP TS 31.101 §9.5.1: four to eight digits
-        raise ValueError("must be 4 to 8 digits, in quotes")
+        raise ValueError("must be 4 to 8 digits")
 
 
 def read_secret(file: Path, what: str) -> str:

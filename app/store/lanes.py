@@ -512,11 +512,11 @@ def set_lane(
     if pace is not None:
         values["next_send_at"] = None
     if values and not tx.execute(update(t.lanes).where(_l.name == name).values(**values)).rowcount:
-        raise NotFound(f"There is no lane {name!r}. GET /v1/lanes lists them.")
+        raise NotFound(f"There is no lane {name!r}. `bpjs-sms lanes` and GET /v1/lanes list them.")
     tx.queued = True
     found = [lane for lane in list_lanes(tx) if lane.name == name]
     if not found:
-        raise NotFound(f"There is no lane {name!r}. GET /v1/lanes lists them.")
+        raise NotFound(f"There is no lane {name!r}. `bpjs-sms lanes` and GET /v1/lanes list them.")
     return found[0]
 
 

@@ -40,7 +40,7 @@ class Request:
 def ask(tx: Tx, lane: str, kind: str, arguments: Mapping[str, Any], asked_by: str, now: datetime) -> str:
     """Ask a lane for something; the request's id. Its thread is woken, in whichever process. NotFound."""
     if not tx.execute(select(func.count()).select_from(t.lanes).where(t.lanes.c.name == lane)).scalar_one():
-        raise NotFound(f"There is no lane {lane!r}. GET /v1/lanes lists them.")
+        raise NotFound(f"There is no lane {lane!r}. `bpjs-sms lanes` and GET /v1/lanes list them.")
     request_id = new_id("req", now)
     tx.execute(
         insert(t.lane_requests),
