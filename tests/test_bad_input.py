@@ -282,7 +282,7 @@ def test_a_keys_file_is_whole_or_named(say: Callable[..., Said], tmp_path: Path)
     ):
         make()
         if said:
-            told = say("keys", "list")
+            told = say("keys", "create", "payroll", "--scope", "checks:read")
             assert (told.status, said in told.err) == (2, True), told
 
 

@@ -247,7 +247,15 @@ def test_an_interrupted_check_says_that_it_goes_on(say: Callable[..., Said], gat
         assert say("--config", gateway, "lanes", "pause", lane).status == 0
     command = [*PROGRAM, "--config", str(gateway), "check", "bpjskes-status", f"number={SILENT[2]}"]
     asked = _count(gateway)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # also where it is ignored
+    ) as process:
         for _ in range(1200):
             if _count(gateway) > asked:
                 break

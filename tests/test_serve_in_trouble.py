@@ -67,6 +67,12 @@ class Serving:
         return self.process.wait(PATIENCE)
 
 
+def heed_signals() -> None:
+    """Whoever started the tests may ignore what ends a program."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def serving(folder: Path, stderr: int | IO[bytes], *before: str) -> Iterator[Serving]:
     """The key and the URL stand on its standard output. `before`: a command that runs it."""
@@ -76,7 +82,13 @@ def serving(folder: Path, stderr: int | IO[bytes], *before: str) -> Iterator[Ser
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        preexec_fn=None if before else heed_signals,
     ) as process:
         try:
             assert process.stdout is not None

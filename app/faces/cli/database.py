@@ -195,7 +195,9 @@ def _missing(settings: Settings) -> Path | None:
     from app.store.engine import database_path
 
     path = database_path(settings.database)
-    return None if path is None or path.is_file() else path
+    if path is None or path.exists() or (path.parent.exists() and not path.parent.is_dir()):
+        return None  # opening it says what is wrong
+    return path
 
 
 def _must_exist(session: Session) -> None:
