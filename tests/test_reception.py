@@ -86,6 +86,31 @@ def test_parts_join_in_any_order_with_others_between(stage: Stage, restart: bool
     assert not texts(stage, "partial")
 
 
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_part_that_came_before_a_question_is_none_of_its_answer(tmp_path: Path, repeated: bool) -> None:
+    """The same reference soon again: one part of the first answer is lost, or comes twice, and the next answer's come in another order."""
+    first, second = card(1, 93), card(2, 93)  # the played service is silent about them
+
+    def answer(stage: Stage, kpj: str) -> list[str]:
+        text = f"KPJ {kpj}. {'Simpan bukti ini. ' * 9}Saldo JHT Rp {balance_of(kpj)}"
+        return parts_of(text, 7, stage.clock.now)
+
+    with staged(tmp_path, services={BALANCE: {"late": "6m"}}) as stage:
+        one = stage.ask(first)
+        stage.run(seconds=20)
+        begun, ended = answer(stage, first)
+        for pdu in (begun, ended, begun) if repeated else (begun,):
+            put(stage, pdu)
+        stage.run(minutes=1 if repeated else 7)
+        two = stage.ask(second)
+        stage.run(seconds=20)
+        for pdu in reversed(answer(stage, second)):
+            put(stage, pdu)
+            stage.run(seconds=6)
+        assert [stage.check(check).record is not None for check in (one, two)] == [repeated, True]
+        stage.judge()
+
+
 def test_parts_of_one_read_together_answer_once(stage: Stage) -> None:
     one = stage.ask(card(1))
     stage.turn()

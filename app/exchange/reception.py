@@ -18,9 +18,12 @@ from app.store import inbox, lanes, loops, replies
 from app.store.engine import Store, Tx
 from app.store.phones import DueAnswer
 from app.store.questions import move
-from app.store.submissions import end_submission
+from app.store.submissions import any_opened, end_submission
 from modem import Deliver, PduError, StatusReport, decode, join, report_outcome
 
+TOGETHER = timedelta(
+    seconds=5
+)  # service-centre times of parts that were sent as one text, one right after the other
 OLD = timedelta(
     minutes=5
 )  # a text stamped so long before a question cannot answer it (design, section 4.1, rule 3)
@@ -180,6 +183,24 @@ class Reception:
             )
         self._attribute(tx, place, message_id, sender, body, stamp, received_at, now)
 
+    def _asked_between(
+        self,
+        tx: Tx,
+        place: Place,
+        sender: str,
+        row: inbox.Part,
+        stamp: datetime | None,
+        received_at: datetime,
+    ) -> bool:
+        """True if another question went out after that part came and before this one, and the two were not sent together."""
+        known = stamp is not None and row.service_centre_time is not None
+        if known and _apart(row.service_centre_time, stamp) <= TOGETHER:
+            return False
+        conversation = self._catalogue.conversation_of(sender)
+        return conversation is not None and any_opened(
+            tx, place.sim_id, conversation, row.received_at, received_at
+        )
+
     def _join(
         self,
         tx: Tx,
@@ -196,9 +217,12 @@ class Reception:
         # References are used again soon: of several messages it may belong to, the one sent at about the same time.
         here.sort(key=lambda row: _apart(row.service_centre_time, stamp))
         for message_id in dict.fromkeys(row.message_id for row in here):
-            parts = {row.part: _part(row.pdu) for row in here if row.message_id == message_id}
+            rows = [row for row in here if row.message_id == message_id]
+            parts = {row.part: _part(row.pdu) for row in rows}
             if parts.get(part, deliver).text != deliver.text:
                 continue  # the reference was used again: this part begins another message
+            if any(self._asked_between(tx, place, sender, row, stamp, received_at) for row in rows):
+                continue  # it may be of the next answer, with the same reference
             parts[part] = deliver
             body = join([parts[number] for number in sorted(parts)])
             inbox.add_part(

@@ -46,6 +46,7 @@ class Part:
     part: int
     pdu: str
     service_centre_time: datetime | None
+    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +296,7 @@ def parts_here(
             row.concat_part,
             tx.unseal("tpdus.raw", row.raw_sealed),
             row.service_centre_time,
+            row.received_at,
         )
         for row in rows
         if abs((stamp or now) - (row.service_centre_time or row.received_at)) <= PARTS_APART

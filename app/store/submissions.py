@@ -290,6 +290,18 @@ def owes_a_verdict(tx: Tx, lane: str, since: datetime, *, powered: bool) -> bool
     )
 
 
+def any_opened(tx: Tx, sim_id: str, conversation: str, after: datetime, until: datetime) -> bool:
+    """True if something was put on the air in this conversation in that time."""
+    wanted = select(_s.id).where(
+        _s.sim_id == sim_id,
+        _s.conversation == conversation,
+        _s.opened_at > after,
+        _s.opened_at <= until,
+        _s.state != "refused",
+    )
+    return tx.execute(wanted.limit(1)).first() is not None
+
+
 def end_submission(
     tx: Tx, submission_id: str, *, ended: str, held_until: datetime | None, **values: Any
 ) -> None:
