@@ -335,7 +335,7 @@ class SerialModem:
         with session.changed:
             session.changed.wait_for(
                 lambda: session.late_verdicts != heard or session.death is not None,
-                min(self._settings.drain_timeout.total_seconds(), _SECOND_VERDICT_SECONDS),
+                self._second_verdict_seconds(expected),
             )
             second = session.late_references[known:]
             if second:
@@ -345,11 +345,19 @@ class SerialModem:
             return self._went(second[0])
         if isinstance(said, int) and not refused and said != expected:
             return self._went(said)
+        if isinstance(said, int) and not refused:
+            session.owed = session.late_verdicts  # of the two, one is still to come
         raise MaybeSubmitted(
             "unclear_verdict",
             "the modem's verdict may be that of the SMS before, for which it had given none",
             blame="modem",
         )
+
+    def _second_verdict_seconds(self, expected: int | None) -> float:
+        """How long a second verdict is waited for: longer where the session before left no reference to tell it by."""
+        if expected is None and self._settings.verdict_owed:
+            return self._settings.answer_timeout.total_seconds()
+        return min(self._settings.drain_timeout.total_seconds(), _SECOND_VERDICT_SECONDS)
 
     @property
     def _cmgs_seconds(self) -> float:

@@ -19,6 +19,7 @@ _MOST_HANGS = 2  # of +CMGL one after the other, each as long as its patience; t
 _MOST_BAD_SLOTS = 3  # that can never be read, of one storage; each costs its patience three times
 _SLOT_TRIES = 2
 _STORAGES = ("SM", "ME", "SR")  # 3GPP TS 27.005 §3.1; MT is SM and ME together
+_MOST_ODD = 2  # lists one after the other that the slots belie; then it is read slot by slot
 _REMOVALS = 2  # of one SMS; what then is still there cannot be removed
 _UNNAMED = "SM"  # for a modem without +CPMS: its only storage, whatever it is
 
@@ -63,6 +64,7 @@ class Inbox:
         self._uncounted: dict[str, int] = {}
         self._deaf_slots = False
         self._numbered: set[str] = set()
+        self._odd: dict[str, int] = {}
         self._guessed = False
         self._indicated: tuple[int, ...] | None = None
         self._acknowledges = False
@@ -251,7 +253,7 @@ class Inbox:
 
     def _list(self, storage: str) -> list[Stored]:
         self._select(storage)
-        if self._hangs >= _MOST_HANGS:
+        if self._hangs >= _MOST_HANGS or self._odd.get(storage, 0) >= _MOST_ODD:
             return self._list_one_by_one(storage)
         try:
             entries = at.listed(self._session.command("AT+CMGL=4", self._list_seconds))
@@ -261,28 +263,36 @@ class Inbox:
             self._hangs += no.code == "no_answer"
             return self._list_one_by_one(storage)
         self._hangs = 0
-        missing = self._used.get(storage, 0) - len(entries)
-        if missing > self._uncounted.get(storage, 0):
-            # Some list nothing, or not all, of what they count.
-            one_by_one = self._perhaps_one_by_one(storage)
-            self._uncounted[storage] = missing - max(0, len(one_by_one) - len(entries))
-            if len(one_by_one) > len(entries):
-                self._hangs = _MOST_HANGS
-                return one_by_one
-        if entries and storage not in self._numbered:
-            if not self._is_there(storage, entries[0]):
-                one_by_one = self._perhaps_one_by_one(storage)
-                if len(one_by_one) >= len(entries):
-                    # Some number what they list from 1 on, wherever it lies.
-                    self._hangs = _MOST_HANGS
-                    return one_by_one
-            self._numbered.add(storage)
+        if (better := self._doubted(storage, entries)) is not None:
+            slots = self._perhaps_one_by_one(storage)
+            if slots is not None and len(slots) >= better:
+                self._odd[storage] = self._odd.get(storage, 0) + 1
+                return slots
+            self._numbered.add(storage)  # the list says more
+        self._odd.pop(storage, None)
         found = []
         for entry in entries:
             stored = Stored(storage, entry.index, entry.pdu, entry.stat)
             # A PDU that noise fell into is read once more; what stays odd is kept as it is.
             found.append(stored if entry.whole else self._read_again(stored))
         return found
+
+    def _doubted(self, storage: str, entries: Sequence[at.Listed]) -> int | None:
+        """How much its slots must show to be believed before this list, None where the list is in order.
+
+        Some list less than they count, some number what they list from 1 on, wherever it lies.
+        """
+        # A count is good for one list; and what the slots did not show either, reports for example, stays so.
+        missing = self._used.pop(storage, 0) - len(entries)
+        if missing > self._uncounted.get(storage, 0):
+            return len(entries) + 1
+        if entries and storage not in self._numbered:
+            last = entries[-1]
+            if not self._is_there(storage, last):
+                return len(entries)
+            if last.index not in (len(entries) - 1, len(entries)):
+                self._numbered.add(storage)  # else its index may be its place by chance
+        return None
 
     def _is_there(self, storage: str, entry: at.Listed) -> bool:
         """Whether it lies in the slot by which it was listed; believed where that cannot be read, or is read otherwise."""
@@ -302,19 +312,24 @@ class Inbox:
         except ModemError:
             return stored
 
-    def _perhaps_one_by_one(self, storage: str) -> list[Stored]:
-        """The same, or nothing where that fails: there is a list already."""
+    def _perhaps_one_by_one(self, storage: str) -> list[Stored] | None:
+        """The same, or None where that fails: there is a list already."""
         try:
             return self._list_one_by_one(storage)
         except ModemLost:
             raise
         except ModemError:
-            return []
+            return None
 
     def _list_one_by_one(self, storage: str) -> list[Stored]:
         used, total = {
             name: (used, total) for name, used, total in at.memories(self._session.command("AT+CPMS?"))
         }.get(storage, (0, 0))
+        found = self._slots(storage, used, total)
+        self._uncounted[storage] = max(0, used - len(found))
+        return found
+
+    def _slots(self, storage: str, used: int, total: int) -> list[Stored]:
         found: list[Stored] = []
         tried: set[int] = set()
         ways: tuple[Callable[[], Collection[int]], ...] = (
@@ -393,10 +408,14 @@ class Inbox:
         if not self._holds(stored):
             return False
         self._tell("cmgd", self._port)
+        self._used.pop(stored.storage, None)
         for _ in range(_REMOVALS):
             self._session.command(f"AT+CMGD={stored.index}")
             if not self._still_holds(stored):
                 return True
+            with self._session.changed:
+                if (stored.storage, stored.index) in self.hints:
+                    return True  # the slot was filled anew, with the same
         raise ModemError("not_removed", "the modem says that it removed an SMS, and has it still")
 
     def _holds(self, stored: Stored) -> bool:
@@ -408,12 +427,13 @@ class Inbox:
         if self._deaf_slots:
             return False
         try:
-            return self._holds(stored)
+            there = at.read(stored.index, self._session.glance(f"AT+CMGR={stored.index}"))
         except ModemLost:
             raise
-        except ModemError as no:
-            self._deaf_slots = no.code == "no_answer"
+        except ModemError:
+            self._deaf_slots = True
             return False
+        return there is not None and there.pdu == stored.pdu.upper()
 
     def _acknowledge(self, stored: Stored) -> bool:
         with self._session.changed:

@@ -215,11 +215,10 @@ def _settled_pin_state(session: Session, patience: timedelta) -> str | None:
                 raise ModemError(verdicts.CMS[310].code, verdicts.CMS[310].detail, blame="sim")
             if state in _LOCKED or state == told:
                 return state
-            if (
-                state not in _STARTING
-            ):  # no word of the standard is believed when told twice, for a line may lose a character
-                told = state
-                continue
+            if state not in _STARTING:
+                told = (
+                    state  # no word of the standard, so believed when told twice: a line may lose a character
+                )
         if waited >= patience.total_seconds():
             raise ModemError(
                 "sim_not_ready",
@@ -280,7 +279,7 @@ def identify(
         sim = _sim(session)
     # A digit that was lost on the line would make it another SIM: told twice alike, it is believed.
     for _ in range(_SIM_LOOKS):
-        before, sim = sim, _sim(session)
+        before, sim = sim, _sim_again(session, sim)
         if before == sim:
             break
     identity = Identity(
@@ -298,12 +297,19 @@ def identify(
 def stop_pacing(session: Session) -> None:
     """No flow control by characters, which spoil numbers and PDUs (ITU-T V.250 §6.2.12), where the modem uses it."""
     if session.take_paced():
-        session.attempt("AT+IFC=0,0")
+        session.attempt("AT+IFC=2,2" if session.flow_control else "AT+IFC=0,0")
 
 
 def _sim(session: Session) -> Sim:
     iccid, iccid_by = _iccid(session)
     return Sim(iccid, at.imsi(session.attempt("AT+CIMI")), iccid_by)
+
+
+def _sim_again(session: Session, sim: Sim) -> Sim:
+    """The same by the queries that told it; what they do not tell now is believed."""
+    iccid = at.iccid(session.attempt(sim.iccid_by)) if sim.iccid_by else None
+    imsi = at.imsi(session.attempt("AT+CIMI")) if sim.imsi else None
+    return Sim(iccid or sim.iccid, imsi or sim.imsi, sim.iccid_by)
 
 
 def _iccid(session: Session) -> tuple[str | None, str | None]:
@@ -315,7 +321,10 @@ def _iccid(session: Session) -> tuple[str | None, str | None]:
 
 
 def check_sim(session: Session, sim: Sim, *, first: bool = False) -> None:
-    """Read ICCID and IMSI again, or the first of them that is known. A SIM that is another one, or gone, ends the session: ModemLost."""
+    """Read ICCID and IMSI again. A SIM that is another one, or gone, ends the session: ModemLost.
+
+    first: only the first of them that is known, and an error of the SIM is left to the next look at both.
+    """
     known_by = [
         (query, known, parse)
         for query, known, parse in ((sim.iccid_by, sim.iccid, at.iccid), ("AT+CIMI", sim.imsi, at.imsi))
@@ -327,12 +336,12 @@ def check_sim(session: Session, sim: Sim, *, first: bool = False) -> None:
         except ModemLost:
             raise
         except ModemError as no:
-            if no.blame == "sim" and no.code not in verdicts.BUSY:
+            if no.blame == "sim" and no.code not in verdicts.BUSY and not first:
                 session.end(no.code, no.detail)
                 session.check()
             continue
         if found is None or found == known:
             continue
-        if parse(session.attempt(query)) != known:  # unless a digit was lost on the line
+        if parse(session.attempt(query)) == found:  # told twice; else a digit may have been lost on the line
             session.end("sim_changed", "another SIM is in the modem now: it is opened again")
             session.check()

@@ -158,6 +158,16 @@ class Session(GsmModem, Transport):  # type: ignore[misc]
                 )
             self.pause(pause)
 
+    def glance(self, command: str) -> list[str]:
+        """The answer as it is, a refusal too. Raises ModemError `no_answer`, or ModemLost when out of step."""
+        try:
+            return self.ask(command, self.answer_seconds)
+        except Silence as silence:
+            self.resync()
+            raise ModemError(
+                "no_answer", f"the modem did not answer {_name(command)} in time", retryable=True
+            ) from silence
+
     def attempt(self, command: str, timeout: float | None = None) -> list[str]:
         """The answer, or nothing where the modem refuses the command."""
         try:

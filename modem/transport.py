@@ -104,7 +104,7 @@ class Transport(SerialComms):  # type: ignore[misc]
         self.death: PortDied | None = None
         self.understood = False
         """A line came that only a modem says; what answers AT only later is starting."""
-        self._flow_control = flow_control
+        self.flow_control = flow_control
         self._trace = trace
         self._urcs = tuple(urcs)
         self._drain_seconds = drain_seconds
@@ -117,7 +117,7 @@ class Transport(SerialComms):  # type: ignore[misc]
 
     def connect(self) -> None:
         """Open the port and start the reader. Raises ModemError `port_missing`, `port_denied`, `port_busy` or `not_a_modem`."""
-        self.serial = open_port(self.port, self.baudrate, flow_control=self._flow_control)
+        self.serial = open_port(self.port, self.baudrate, flow_control=self.flow_control)
         self.alive = True
         self.rxThread = threading.Thread(
             target=self._read_loop, args=(self.serial,), name=f"modem {self.port}", daemon=True
@@ -291,7 +291,9 @@ class Transport(SerialComms):  # type: ignore[misc]
             self._stray_ok = True
         elif self._stray_ok and event == "OK":
             self._stray_ok = False
-        elif event.startswith("+CMS ERROR") and (pending is None or pending.done or self._is_owed(pending)):
+        elif event.startswith(("+CMS ERROR", "+CMGS ERROR")) and (
+            pending is None or pending.done or self._is_owed(pending)
+        ):
             self.late_verdicts += 1
         elif pending is not None and not pending.done:
             pending.take(event)

@@ -37,15 +37,15 @@ peer, modem, hasty = byte_peer.peer, byte_peer.modem, byte_peer.hasty
 
 
 def test_the_inbox_is_read_over_all_storages(modem: SerialModem, peer: Peer) -> None:
-    peer.answers |= {"AT+CMGR=1": listed("R", 1), "AT+CMGR=2": listed("R", 2, pdu=OTHER)}
+    peer.turns["AT+CMGR=7"] = [listed("R", 7), listed("R", 7, pdu=OTHER)]
     peer.turns["AT+CMGL=4"] = [listed("L", 1, 7), listed("L", 2, 7, pdu=OTHER)]
     peer.answers["AT+CMGL=4"] = listed("L", 1, 7)
     assert modem.inbox() == [
         *(Stored("SM", slot, PDU, 1) for slot in (1, 7)),
         *(Stored("ME", slot, OTHER, 1) for slot in (2, 7)),
     ]
-    # The first slot of each is looked into once, for some number their list otherwise.
-    assert peer.heard[:5] == ["AT+CMGL=4", "AT+CMGR=1", 'AT+CPMS="ME"', "AT+CMGL=4", "AT+CMGR=2"]
+    # The last slot of each is looked into once, for some number their list otherwise.
+    assert peer.heard[:5] == ["AT+CMGL=4", "AT+CMGR=7", 'AT+CPMS="ME"', "AT+CMGL=4", "AT+CMGR=7"]
     assert peer.heard[5:] == ["AT^ICCID?"]
     assert modem.inbox("ME") == [Stored("ME", slot, PDU, 1) for slot in (1, 7)]
     assert peer.heard[6:] == ["AT+CMGL=4", "AT^ICCID?"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -58,7 +59,22 @@ class Receiver:
 
     def step(self, now: datetime) -> bool:
         """Take in what came; True if anything did."""
-        hints, found = self._modem.hinted(), list[Stored]()
+        found = list[Stored]()
+        try:
+            whole, counted = self._read(found, now)
+        except ModemError:
+            if found:  # what a hint led to is kept, for some remove what they give out
+                with suppress(ModemError):
+                    self._take_in(found, False, False, now)
+            raise
+        if not whole and not counted and not found:
+            return False
+        self._take_in(found, whole, whole or counted, now)
+        return bool(found)
+
+    def _read(self, found: list[Stored], now: datetime) -> tuple[bool, bool]:
+        """Add to `found` what came; whether that is all there is, and whether it was counted."""
+        hints = self._modem.hinted()
         whole = self._whole_at is None or not timedelta(0) <= now - self._whole_at < WHOLE_EVERY
         whole = whole or ("", 0) in hints
         counted = False
@@ -77,11 +93,8 @@ class Receiver:
             # What a hint led to stays, though it be gone: some remove what they give out.
             listing = self._modem.inbox()
             listed = {stored.pdu for stored in listing}
-            found = [stored for stored in found if stored.pdu not in listed] + listing
-        elif not found and not counted:
-            return False
-        self._take_in(found, whole, whole or counted, now)
-        return bool(found)
+            found[:] = [stored for stored in found if stored.pdu not in listed] + listing
+        return whole, counted
 
     def deadlines(self, now: datetime) -> None:
         """End what was waited for until the inbox was last read."""

@@ -351,7 +351,7 @@ def _postgres_engine(url: str) -> Engine:
         max_overflow=48,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args=LOST_SOON,
+        connect_args={name: value for name, value in LOST_SOON.items() if name not in make_url(url).query},
     )
 
 

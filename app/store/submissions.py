@@ -268,7 +268,7 @@ def maybe_sent(
         move(tx, question_id, {State.SUBMITTING}, State.UNCERTAIN, now=now, by=by, why=why)
 
 
-_UNHEARD = ("no_verdict", "closed", "out_of_step", SENDER_DIED)
+_UNHEARD = ("no_verdict", "unclear_verdict", "closed", "out_of_step", SENDER_DIED)
 
 
 def owes_a_verdict(tx: Tx, lane: str, since: datetime, *, powered: bool) -> bool:
