@@ -18,6 +18,7 @@ from modem.port import (
     NotSubmitted,
     Observer,
     PortSettings,
+    SimLocked,
     Status,
     Stored,
     Usage,
@@ -66,10 +67,10 @@ class SerialModem:
             session.connect()
             opening.wake(session, settings)
             maker, model, self._quirks = opening.habits(session)
-            if settings.restart_first:
+            if settings.restart == "first":
                 self._start_anew()
                 session.check()
-            opening.unlock(session, settings, self._quirks)
+            self._unlock()
             opening.choose_network(session, settings, self._quirks)
             identity, self._sim = opening.identify(
                 session, maker, model, min(settings.boot_timeout, _SIM_TELLS)
@@ -81,6 +82,16 @@ class SerialModem:
         self._dialogue.form = self._quirks.ussd
         self._open = True
         return identity
+
+    def _unlock(self) -> None:
+        try:
+            opening.unlock(self._session, self._settings, self._quirks)
+        except (SimLocked, ModemLost):
+            raise
+        except ModemError:
+            if self._settings.restart == "stuck" and self._start_anew():
+                self._session.check()
+            raise
 
     def close(self) -> None:
         self._session.close()

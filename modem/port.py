@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 from modem.pdu import Submit
 
@@ -69,6 +69,9 @@ class Ussd:
     more: bool = False
 
 
+Restart = Literal["no", "first", "stuck"]
+
+
 @dataclass(slots=True)
 class PortSettings:
     """What is needed to open a port. `url` is any pyserial URL; durations are timedeltas.
@@ -76,8 +79,8 @@ class PortSettings:
     may_offer_pin: or what is asked once, right before a PIN is offered, with the ICCID if the locked SIM tells it ·
     network_mode: `auto 2g 3g 4g`, set as the quirks say; None leaves it · sms_over: `ps cs ps_first cs_first` of +CGSMS
     (3GPP TS 27.007 §10.1.21); None leaves it · verdict_owed: the session before gave up waiting for the verdict on an SMS,
-    which may come yet · restart_first: as soon as it answers, the modem is told to start anew, where no quirk forbids that, and
-    `open` raises ModemLost `restarting` · bar_calls: bar incoming calls where the network lets · trace: told every
+    which may come yet · restart: where no quirk forbids it, the modem is told
+    to start anew, `first`: as soon as it answers, or `stuck`: if its SIM cannot be read; `open` then raises ModemLost `restarting` · bar_calls: bar incoming calls where the network lets · trace: told every
     line of the exchange with its direction, `>` or `<`, identifiers replaced.
     """
 
@@ -89,7 +92,7 @@ class PortSettings:
     network_mode: str | None = None
     sms_over: str | None = None
     verdict_owed: bool = False
-    restart_first: bool = False
+    restart: Restart = "no"
     bar_calls: bool = False
     trace: Callable[[str, str], None] | None = None
     urcs: Sequence[str] = field(default_factory=tuple)

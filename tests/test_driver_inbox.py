@@ -122,6 +122,30 @@ def test_only_what_is_still_there_is_forgotten(peer: Peer) -> None:
         assert [line for line in peer.heard if "CMGD" in line] == ["AT+CMGD=4"]
 
 
+@pytest.mark.parametrize(
+    "odd", [b"\r\n+CME ERROR: 13\r\n", b"\r\n^ICCID: 98990000000000000039\r\n\r\nOK\r\n"]
+)
+def test_one_odd_word_of_the_sim_costs_no_text(modem: SerialModem, peer: Peer, odd: bytes) -> None:
+    peer.answers["AT+CMGR=1"] = listed("R", 1)
+    peer.turns["AT^ICCID?"] = [odd]
+    assert modem.read("SM", 1) == Stored("SM", 1, PDU, 1)
+    assert modem.status().can_send
+
+
+@pytest.mark.parametrize("listing", ["", "+CMGL: 1"])
+def test_a_list_that_says_less_than_its_count_once_is_asked_again(
+    modem: SerialModem, peer: Peer, listing: str
+) -> None:
+    peer.answers |= {"AT+CMGL=4": listed("L", 3), "AT+CMGR=3": listed("R", 3)}
+    peer.answers["AT+CPMS?"] = b'\r\n+CPMS: "SM",1,30,"ME",0,100,"SM",1,30\r\n\r\nOK\r\n'
+    peer.turns["AT+CMGL=4"] = [f"\r\n{listing}\r\n\r\nOK\r\n".encode()]
+    for slots in (True, False, False):
+        modem.usage()
+        peer.heard.clear()
+        assert modem.inbox("SM") == [Stored("SM", 3, PDU, 1)]
+        assert ("AT+CMGR=1" in peer.heard) is slots
+
+
 def test_what_noise_fell_into_is_not_removed(modem: SerialModem, peer: Peer) -> None:
     torn = PDU[:-2] + "\xbf2"
     peer.answers["AT+CMGR=4"] = listed("R", 4, pdu=torn)

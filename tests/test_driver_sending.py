@@ -225,7 +225,7 @@ def test_after_a_doubt_a_verdict_that_may_be_the_other_one_s_is_a_doubt(
         hasty.submit([PART], yes)
 
 
-@pytest.mark.parametrize("late", [SENT % 43, REFUSED])
+@pytest.mark.parametrize("late", [SENT % 43, REFUSED, b"\r\n+CMGS ERROR: 38\r\n"])
 def test_a_doubt_whose_verdict_came_casts_no_other(hasty: SerialModem, peer: Peer, late: bytes) -> None:
     counting_until_silence(hasty, peer)
     peer.answers["AT+CREG?"] = late + ANSWERS["AT+CREG?"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,6 +11,7 @@ import pytest
 from byte_peer import ANSWERS, LONG, PART, SOON, Peer, opened, settings_for, yes
 
 from modem import ModemError, ModemLost, NotSubmitted, SerialModem, SimLocked
+from modem.port import Restart
 
 peer, modem, hasty = byte_peer.peer, byte_peer.modem, byte_peer.hasty
 
@@ -294,14 +295,24 @@ def test_starting_anew_ends_the_session(peer: Peer, gone: bool) -> None:
             modem.status()
 
 
-@pytest.mark.parametrize(("model", "told"), [("nothing known", True), ("E173", False)])
-def test_a_modem_that_cannot_be_opened_may_still_be_told_to_start_anew(
-    peer: Peer, model: str, told: bool
+@pytest.mark.parametrize(
+    ("model", "restart", "sim", "told"),
+    [
+        ("nothing known", "first", "+CPIN: READY", True),
+        ("nothing known", "stuck", "+CME ERROR: SIM wrong", True),
+        ("nothing known", "stuck", "+CPIN: READY", False),
+        ("nothing known", "stuck", "+CPIN: SIM PIN", False),
+        ("E173", "first", "+CPIN: READY", False),
+        ("E173", "stuck", "+CME ERROR: SIM wrong", False),
+    ],
+)
+def test_a_modem_is_told_to_start_anew_while_it_is_opened(
+    peer: Peer, model: str, restart: Restart, sim: str, told: bool
 ) -> None:
     peer.answers["AT+CGMM"] = line(model)
-    peer.answers["AT+CPIN?"] = b"\r\n+CME ERROR: SIM wrong\r\n"
-    modem = SerialModem(replace(settings_for(peer.url, SOON), restart_first=True))
-    with pytest.raises(ModemError, match="restarting" if told else "sim_wrong"):
+    peer.answers["AT+CPIN?"] = line(sim) if sim.startswith("+CPIN") else f"\r\n{sim}\r\n".encode()
+    modem = SerialModem(replace(settings_for(peer.url, SOON), restart=restart))
+    with closing(modem), suppress(ModemError):
         modem.open()
     assert ("AT+CFUN=1,1" in peer.heard) is told
 

@@ -22,6 +22,7 @@ from app.exchange.sending import IDLE, Sender, lies_ahead
 from app.store import lanes, requests
 from app.store.engine import Store, Tx
 from modem import Modem, ModemError, ModemLost, PortSettings
+from modem.port import Restart
 
 STATUS_EVERY = timedelta(seconds=30)  # signal and registration, while registered
 SEARCH_EVERY = timedelta(seconds=2)  # the same, while the network is searched
@@ -90,7 +91,7 @@ class LaneWorker:
         self._reason: str | None = None
         self._told: set[str] = set()
         self._ladder = Ladder()
-        self._restart_next = False
+        self._restart_next: Restart = "no"
         self._refusals = 0
         self._registered_at: datetime | None = None
         self._try_at: datetime | None = None
@@ -232,7 +233,8 @@ class LaneWorker:
         self._retry_at, self._retry = self._clock() + pause, FIRST_RETRY
         if session is None:
             return
-        self._restart_next = self._restart_next or rung is Rung.MODEM
+        if rung is Rung.MODEM:
+            self._restart_next = "first"
         self._heal(rung, session.usb_path, reason)
         if show:
             try:
@@ -242,7 +244,7 @@ class LaneWorker:
 
     def _open(self, now: datetime) -> bool:
         """Open the modem and begin a session. False: `_retry_at` says when again."""
-        restart, self._restart_next = self._restart_next, False
+        restart, self._restart_next = self._restart_next, "no"
         try:
             opened = self._opener.open(restart=restart)
         except NotOpened as why:
@@ -254,7 +256,9 @@ class LaneWorker:
             return False
         now = self._clock()
         # It opened, so its model must not be restarted by a command.
-        if restart and self._heal(self._ladder.instead(), opened.usb_path, "it fell silent again and again"):
+        if restart == "first" and self._heal(
+            self._ladder.instead(), opened.usb_path, "it fell silent again and again"
+        ):
             opened.modem.close()
             self._opener.let_go(opened.url)
             self._retry_at = now + FIRST_RETRY
@@ -300,7 +304,8 @@ class LaneWorker:
             rung = self._ladder.trouble(now)
             if rung is Rung.MODEM and why.code == "not_a_modem":
                 rung = self._ladder.instead()  # what hears no AT cannot be told to restart
-            self._restart_next = rung is Rung.MODEM
+            if rung is Rung.MODEM:
+                self._restart_next = "stuck" if why.code in STUCK_SIM else "first"
             self._heal(rung, why.usb_path, why.detail)
             reason = self._with_tried(why.detail)
         if reason == self._reason:

@@ -13,6 +13,7 @@ from app.store.engine import Store
 from modem import Identity, Modem, ModemError, PortSettings, SimLocked, Status
 from modem.discovery import same_iccid
 from modem.pdu import NumberType
+from modem.port import Restart
 from modem.quirks import quirks_for
 
 AWAY = frozenset(
@@ -116,10 +117,10 @@ class Opener:
         self._open_modem = open_modem
         self._clock = clock
 
-    def open(self, *, restart: bool = False) -> Opened:
+    def open(self, *, restart: Restart = "no") -> Opened:
         """Open the port, then take the lane: who has the port owns the row. Raises NotOpened, or what the store raises.
 
-        restart: a modem that may be told to start anew is told so instead: NotOpened `restarting`.
+        restart: a modem that may be told to start anew is told so instead (`PortSettings.restart`): NotOpened `restarting`.
         """
         url, usb_path = self._where()
         if self._store.read(
@@ -158,7 +159,7 @@ class Opener:
         except ModemError as error:
             raise NotOpened(error.code, error.detail) from error
 
-    def _open(self, url: str, usb_path: str | None, restart: bool) -> Opened:
+    def _open(self, url: str, usb_path: str | None, restart: Restart) -> Opened:
         pin, offered = self._setup.port.pin, False
 
         def may_offer(iccid: str | None) -> bool:
@@ -179,7 +180,7 @@ class Opener:
                 url=url,
                 may_offer_pin=may_offer,
                 verdict_owed=owes,
-                restart_first=restart,
+                restart=restart,
             )
         )
         try:
