@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from lanes_playing import BALANCE, SHORT, LaneLook, Stage, card, staged
 from odd_modems import Sent
-from stranger_modems import Stranger
+from stranger_modems import Say, Stranger
 from stranger_modems_kinds import KINDS
 
 from app.domain.states import State
@@ -99,3 +101,23 @@ def test_a_text_that_is_gone_once_it_was_read_is_kept(name: str, tmp_path: Path)
             stage.clock.now += LATER  # the counts are due with the hint
             stage.run(seconds=1)
         assert [message.text for message in stage.messages()] == ["Kabar 0", "Kabar 1", "Kabar 2"]
+
+
+def test_what_was_read_is_kept_though_the_next_answer_fails(tmp_path: Path) -> None:
+    failing: list[str] = []
+
+    def fail(stick: Stranger, found: re.Match[str]) -> Say:
+        return "+CMS ERROR: 500" if failing else None
+
+    kind = KIND["reads-and-removes"]
+    kind = replace(kind, rules={**kind.rules, r"AT\+CPMS\?": fail, r"AT\+CMGL=4": fail})
+    with Stranger(kind).plugged_in() as stick, gateway(stick, tmp_path) as stage:
+        stage.run(seconds=30)
+        stick.deliver("Kabar", "123")
+        assert stage.modems["xl-1"].wait(HINTED)
+        failing.append("the count, and the list after it")
+        stage.clock.now += LATER
+        stage.workers["xl-1"].step(stage.clock.now)
+        failing.clear()
+        stage.run(seconds=10)
+        assert [message.text for message in stage.messages()] == ["Kabar"]
