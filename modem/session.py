@@ -161,7 +161,10 @@ class Session(GsmModem, Transport):  # type: ignore[misc]
     def glance(self, command: str) -> list[str]:
         """The answer as it is, a refusal too. Raises ModemError `no_answer`, or ModemLost when out of step."""
         try:
-            return self.ask(command, self.answer_seconds)
+            lines = self.ask(command, self.answer_seconds)
+            if lines == ["OK"]:
+                self.resync()  # it may be a stray one, with the answer behind it
+            return lines
         except Silence as silence:
             self.resync()
             raise ModemError(
