@@ -273,7 +273,7 @@ class Inbox:
         found = []
         for entry in entries:
             stored = Stored(storage, entry.index, entry.pdu, entry.stat)
-            # A PDU that noise fell into is read once more; what stays odd is kept as it is.
+            # A PDU that noise fell into is read again; what stays odd is kept as it is.
             found.append(stored if entry.whole else self._read_again(stored))
         return found
 
@@ -305,12 +305,14 @@ class Inbox:
         return not entry.whole or (there is not None and there.pdu == entry.pdu.upper())
 
     def _read_again(self, stored: Stored) -> Stored:
-        try:
-            return self.read(stored.storage, stored.index) or stored
-        except ModemLost:
-            raise
-        except ModemError:
-            return stored
+        for _ in range(_SLOT_TRIES):
+            try:
+                return self.read(stored.storage, stored.index) or stored
+            except ModemLost:
+                raise
+            except ModemError:
+                continue
+        return stored
 
     def _perhaps_one_by_one(self, storage: str) -> list[Stored] | None:
         """The same, or None where that fails: there is a list already."""
