@@ -268,7 +268,8 @@ class Inbox:
             if slots is not None and len(slots) >= better:
                 self._odd[storage] = self._odd.get(storage, 0) + 1
                 return slots
-            self._numbered.add(storage)  # the list says more
+            if slots is not None and better == len(entries):
+                self._numbered.add(storage)  # the list says more
         self._odd.pop(storage, None)
         found = []
         for entry in entries:

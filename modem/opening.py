@@ -19,11 +19,8 @@ _WAKE_SECONDS = 0.5  # one try of AT; a modem that is awake answers within 0.1 s
 _WORDS = "ATQ0V1"  # ITU-T V.250 §6.2.5, §6.2.6: results are said, in words
 _GUARD_SECONDS = 1.1  # of silence around +++: register S12 of the makers' manuals, 1 s when nobody set it
 _NO_SIM = ("NOT INSERTED", "SIM NOT INSERTED", "NO SIM", "SIM REMOVED", "SIM ABSENT")
-_READY = (
-    "READY",
-    "SIM PIN2",
-    "SIM PUK2",
-)  # the second PIN guards fixed dialling, and no SMS (3GPP TS 27.007 §8.3)
+_READY = ("READY", "SIM PIN2", "SIM PUK2")
+"""The second PIN guards fixed dialling, and no SMS (3GPP TS 27.007 §8.3)."""
 _LOCKED = (
     *("SIM PIN", "SIM PUK", "PH-SIM PIN", "PH-FSIM PIN", "PH-FSIM PUK", "PH-NET PIN", "PH-NET PUK"),
     *("PH-NETSUB PIN", "PH-NETSUB PUK", "PH-SP PIN", "PH-SP PUK", "PH-CORP PIN", "PH-CORP PUK"),
@@ -216,9 +213,8 @@ def _settled_pin_state(session: Session, patience: timedelta) -> str | None:
             if state in _LOCKED or state == told:
                 return state
             if state not in _STARTING:
-                told = (
-                    state  # no word of the standard, so believed when told twice: a line may lose a character
-                )
+                # No word of the standard is believed when told twice: a line may lose a character.
+                told = state
         if waited >= patience.total_seconds():
             raise ModemError(
                 "sim_not_ready",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,16 @@ def write_settings(folder: Path) -> tuple[Path, int]:
     file = folder / "settings.toml"
     file.write_text(SETTINGS.format(port=port))
     return file, port
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    return partial(one_line, capsys)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Settings whose gateway is not there."""
+    file, _port = write_settings(tmp_path)
+    (tmp_path / "key").write_text("bsk_none")
+    return file

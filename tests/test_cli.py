@@ -9,12 +9,12 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import cli_playing
 import pytest
-from cli_playing import FOUND, PROGRAM, SETTINGS, Said, one_line, write_settings
+from cli_playing import FOUND, PROGRAM, SETTINGS, Said
 
 from app.domain.errors import Conflict, GatewayError, Invalid, SettingsError, Unavailable
 from app.faces.cli.asking import parse_fields, status_of_check
@@ -39,17 +39,7 @@ COMMANDS = [
 ]
 
 
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    return partial(one_line, capsys)
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """Settings whose gateway is not there."""
-    file, _port = write_settings(tmp_path)
-    (tmp_path / "key").write_text("bsk_none")
-    return file
+say, config = cli_playing.say, cli_playing.config
 
 
 # -- help, input, errors ---------------------------------------------------------------------------------------

@@ -9,28 +9,18 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
+import cli_playing
 import httpx
 import pytest
-from cli_playing import FOUND, PROGRAM, Said, one_line, write_settings
+from cli_playing import FOUND, PROGRAM, Said, write_settings
 
 NOT_FOUND = "99012345690"
 SILENT = ("0009912345693", "0009912345793", "0009912345893")
 
 
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    return partial(one_line, capsys)
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """Settings whose gateway is not there."""
-    file, _port = write_settings(tmp_path)
-    (tmp_path / "key").write_text("bsk_none")
-    return file
+say, config = cli_playing.say, cli_playing.config
 
 
 @pytest.fixture(scope="module")

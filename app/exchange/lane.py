@@ -366,14 +366,17 @@ class LaneWorker:
             and now - max(self._registered_at, session.opened_at) >= UNREGISTERED
         ):
             self._registered_at = now  # counted anew from here
-            reason = "no network for ten minutes, although there was one"
-            rung = self._ladder.trouble(now, Rung.SESSION)
-            if rung is Rung.MODEM:
-                over = self._restart(session.modem, session.usb_path, reason)
-            else:
-                over = self._heal(rung, session.usb_path, reason)
-            if over:
-                raise ModemLost("unregistered", reason)
+            self._climb(session, now, "unregistered", "no network for ten minutes, although there was one")
+
+    def _climb(self, session: _Session, now: datetime, code: str, reason: str) -> None:
+        """The next rung for a modem that answers and does not work; ModemLost of this code if the session is over by that."""
+        rung = self._ladder.trouble(now, Rung.SESSION)
+        if rung is Rung.MODEM:
+            over = self._restart(session.modem, session.usb_path, reason)
+        else:
+            over = self._heal(rung, session.usb_path, reason)
+        if over:
+            raise ModemLost(code, reason)
 
     def _climbed(self, rung: Rung, reason: str) -> None:
         self._ladder.done(rung)
@@ -560,11 +563,4 @@ class LaneWorker:
         self._refusals = self._refusals + 1 if refused else 0
         if self._refusals < REFUSALS:
             return
-        reason = "it refuses every SMS"
-        rung = self._ladder.trouble(self._clock(), Rung.SESSION)
-        if rung is Rung.MODEM:
-            over = self._restart(session.modem, session.usb_path, reason)
-        else:
-            over = self._heal(rung, session.usb_path, reason)
-        if over:
-            raise ModemLost("refuses", reason)
+        self._climb(session, self._clock(), "refuses", "it refuses every SMS")

@@ -126,8 +126,9 @@ def asked(
     body: str,
     now: datetime,
 ) -> list[Asked]:
-    """The submissions of the last 24 hours, or still in flight or holding, on this SIM and conversation that can matter to a text: those about a card (kind, number)
-    that it names (`any_subject`: about any card); if there is none, those that hold, and those it answered within the hour."""
+    """The submissions on this SIM and conversation, of the last 24 hours or still in flight or holding, that can matter to a text:
+    those about a card (kind, number) that it names (`any_subject`: about any card); if there is none, those that hold, and those
+    it answered within the hour."""
     place = {"sim": sim_id, "talk": conversation}
     lately = {"since": now - WINDOW, "moment": now}
     ids: set[str] = set()
