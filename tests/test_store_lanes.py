@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from conftest import START, HandClock
+from sqlalchemy import create_engine, text
 from store_playing import (
     BALANCE,
     Lane,
@@ -30,9 +34,10 @@ from store_playing import (
 from app.domain.errors import Invalid, NotFound
 from app.store import inbox, lanes, phones, sims, submissions
 from app.store import tables as t
-from app.store.engine import Store, Tx
+from app.store.engine import Store, Tx, open_store
 from app.store.events import read_feed
 from app.store.lanes import LEASE, LaneLost
+from app.store.sealing import load_keys
 from app.store.submissions import Claimed
 
 SECOND = timedelta(seconds=1)
@@ -471,3 +476,32 @@ def test_a_pin_is_offered_once_to_each_sim_whichever_lane_has_it(store: Store, c
     assert [offered(one, other), offered(two, other)] == [True, False]
     store.write(lambda tx: sims.pin_was_right(tx, one.name))
     assert [offered(one, first), offered(two, other), offered(two, first, "1111")] == [False, True, True]
+
+
+def test_processes_may_start_at_the_same_moment(postgres_server: str, tmp_path: Path) -> None:
+    """On one database that is empty yet, with a lane that both have."""
+    admin = create_engine(f"{postgres_server}/postgres", isolation_level="AUTOCOMMIT")
+    load_keys(tmp_path / "keys", may_make=True)
+    for number in range(5):
+        name = f"together_{number}"
+        with admin.connect() as conn:
+            conn.execute(text(f'CREATE DATABASE "{name}"'))
+        both = threading.Barrier(2)
+
+        def start(own: str, name: str = name, both: threading.Barrier = both) -> int:
+            specs = [lanes.LaneSpec(lane, "x", timedelta(0), 0, 0) for lane in (own, "shared")]
+            both.wait(10)
+            store = open_store(f"{postgres_server}/{name}", tmp_path / "keys", serving=True)
+            try:
+                both.wait(10)
+                store.write(lambda tx: lanes.register(tx, specs, START))
+                both.wait(10)
+                return len(store.read(lanes.list_lanes))
+            finally:
+                store.close()
+
+        with ThreadPoolExecutor(2) as processes:
+            assert list(processes.map(start, ("first", "second"))) == [3, 3]
+        with admin.connect() as conn:
+            conn.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    admin.dispose()

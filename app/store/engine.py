@@ -435,14 +435,18 @@ def open_store(
             known = _fingerprint(conn)
             conn.rollback()
             keys = load_keys(keys_file, may_make=known is None)
-            if known is not None and known != keys.fingerprint:
+            if known in (None, keys.fingerprint):  # else it is not ours to change
+                _migrate(conn)
+                with conn.begin():
+                    _lock_schema(conn)
+                    known = _fingerprint(conn)  # another process may have sealed it meanwhile
+                    if known is None:
+                        known = keys.fingerprint
+                        conn.execute(insert(t.meta), {"name": "keys", "value": known})
+            if known != keys.fingerprint:
                 raise SettingsError(
                     f"The database is sealed with other keys than {keys_file} holds. Name the right file in [sealing] keys_file."
                 )
-            _migrate(conn)
-            with conn.begin():
-                if known is None:
-                    conn.execute(insert(t.meta), {"name": "keys", "value": keys.fingerprint})
     except DBAPIError as error:
         raise GatewayError(
             "unreachable",
@@ -478,12 +482,17 @@ def alembic_config() -> Config:
     return config
 
 
+def _lock_schema(conn: Connection) -> None:
+    """One process migrates and seals, until its transaction ends; the others wait. SQLite has one writer anyway."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SELECT pg_advisory_xact_lock(7734)"))
+
+
 def _migrate(conn: Connection) -> None:
     config = alembic_config()
     script = ScriptDirectory.from_config(config)
     with conn.begin():
-        if conn.dialect.name == "postgresql":
-            conn.execute(text("SELECT pg_advisory_xact_lock(7734)"))  # one host migrates, the others wait
+        _lock_schema(conn)
         current = MigrationContext.configure(conn).get_current_revision()
         if current == script.get_current_head():
             return

@@ -19,6 +19,7 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from app.domain.errors import Invalid, NotFound
 from app.domain.states import LaneState
@@ -130,27 +131,28 @@ def database_now(tx: Tx, now: datetime) -> datetime:
 
 
 def register(tx: Tx, specs: Sequence[LaneSpec], now: datetime) -> None:
-    """Enter the settings' lanes; one that is there keeps its SIM, its pause and its history."""
-    for spec in specs:
+    """Enter the settings' lanes; one that is there keeps its SIM, its pause and its history. Other processes may do so at once."""
+    dialect = postgresql if tx.postgres else sqlite
+    for spec in sorted(specs, key=lambda spec: spec.name):  # each process locks them in the same order
         values = {
             "port": spec.port,
             "pace": spec.pace // t.MICROSECOND,
             "per_hour": spec.per_hour,
             "per_day": spec.per_day,
         }
-        if not tx.execute(update(t.lanes).where(_l.name == spec.name).values(**values)).rowcount:
-            tx.execute(
-                insert(t.lanes),
-                {
-                    "name": spec.name,
-                    "created_at": now,
-                    "state": LaneState.OFFLINE.value,
-                    "fence": 0,
-                    "paused": False,
-                    "calls": 0,
-                    **values,
-                },
+        tx.execute(
+            dialect.insert(t.lanes)
+            .values(
+                name=spec.name,
+                created_at=now,
+                state=LaneState.OFFLINE.value,
+                fence=0,
+                paused=False,
+                calls=0,
+                **values,
             )
+            .on_conflict_do_update(index_elements=["name"], set_=values)
+        )
 
 
 def take(tx: Tx, lane: str, process_id: str, now: datetime) -> int | None:
