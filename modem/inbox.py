@@ -306,14 +306,12 @@ class Inbox:
         return not entry.whole or (there is not None and there.pdu == entry.pdu.upper())
 
     def _read_again(self, stored: Stored) -> Stored:
-        for _ in range(_SLOT_TRIES):
-            try:
-                return self.read(stored.storage, stored.index) or stored
-            except ModemLost:
-                raise
-            except ModemError:
-                continue
-        return stored
+        try:
+            return self.read(stored.storage, stored.index) or stored
+        except ModemLost:
+            raise
+        except ModemError:
+            return stored
 
     def _perhaps_one_by_one(self, storage: str) -> list[Stored] | None:
         """The same, or None where that fails: there is a list already."""
@@ -379,7 +377,28 @@ class Inbox:
         return offered[0] if offered else ()
 
     def read(self, storage: str, index: int) -> Stored | None:
-        """One slot; None if it is empty. Raises ModemError `garbled` for an answer that noise fell into."""
+        """One slot; None if it is empty. Raises ModemError `garbled` for an answer that noise fell into.
+
+        A PDU that noise fell into is asked for again; one that is odd each time is handed out as it is.
+        """
+        odd: Stored | None = None
+        for _ in range(_SLOT_TRIES + 1):
+            try:
+                entry = self._entry(storage, index)
+            except ModemLost:
+                raise
+            except ModemError:
+                if odd is None:
+                    raise
+                continue
+            if entry is None:
+                return odd
+            odd = Stored(storage, index, entry.pdu, entry.stat)
+            if entry.whole:
+                break
+        return odd
+
+    def _entry(self, storage: str, index: int) -> at.Listed | None:
         self._select(storage)
         try:
             lines = self._session.command(f"AT+CMGR={index}")
@@ -390,7 +409,7 @@ class Inbox:
             raise
         entry = at.read(index, lines)
         if entry is not None:
-            return Stored(storage, index, entry.pdu, entry.stat)
+            return entry
         if any(at.is_hex(line) or line.startswith("+CMGR:") for line in lines) and not at.is_empty_slot(
             lines
         ):

@@ -146,6 +146,16 @@ def test_a_list_that_says_less_than_its_count_once_is_asked_again(
         assert ("AT+CMGR=1" in peer.heard) is slots
 
 
+@pytest.mark.parametrize("odd", [1, 2, 3])
+def test_a_pdu_that_noise_fell_into_is_read_again(modem: SerialModem, peer: Peer, odd: int) -> None:
+    torn = PDU[:9] + "\xa9" + PDU[10:]
+    peer.answers["AT+CMGR=1"] = listed("R", 1)
+    peer.turns["AT+CMGR=1"] = [listed("R", 1, pdu=torn).decode().encode("latin-1")] * odd
+    found = modem.read("SM", 1)
+    assert found is not None
+    assert (found.pdu == PDU) is (odd < 3)
+
+
 def test_what_noise_fell_into_is_not_removed(modem: SerialModem, peer: Peer) -> None:
     torn = PDU[:-2] + "\xbf2"
     peer.answers["AT+CMGR=4"] = listed("R", 4, pdu=torn)
